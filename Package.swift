@@ -1,0 +1,80 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// The C kernels are optimised in every configuration: at -O0 a matrix product is forty times slower.
+let kernelFlags: [CSetting] = [.unsafeFlags(["-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"])]
+
+let swiftFlags: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: swiftFlags)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(name: name + "Tests", dependencies: [.byName(name: name)] + dependencies, swiftSettings: swiftFlags)
+}
+
+let package = Package(
+    name: "espalier",
+    products: [.executable(name: "espalier", targets: ["espalier"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        // Level 0: no dependency inside the package but Diagnostics, the one form of every error.
+        .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CKernels", cSettings: kernelFlags, linkerSettings: [.linkedLibrary("m")]),
+        library("Diagnostics"),
+        library("StrictJSON", ["Diagnostics"]),
+        library("Batches"),
+        // Level 1
+        library("Autograd", ["CKernels", "COpenBLAS"]),
+        library("Tokenization", ["StrictJSON", "CPCRE2", "Diagnostics"]),
+        // Level 2
+        library("NN", ["Autograd", "CKernels"]),
+        library("Formats", ["StrictJSON", "CKernels", "COpenSSL", "Diagnostics"]),
+        library("Datasets", ["Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
+        // Level 3
+        library("Models", ["NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
+        // Level 4
+        library("Training", ["Models", "NN", "Autograd", "Formats", "Batches", "Diagnostics"]),
+        library("Evaluation", ["Models", "Datasets", "Tokenization", "Batches", "Diagnostics"]),
+        // Level 5
+        library(
+            "Recipes",
+            [
+                "Training", "Evaluation", "Models", "Datasets", "Tokenization", "Formats", "Batches", "StrictJSON",
+                "Diagnostics", .product(name: "Yams", package: "Yams"),
+            ]),
+        // Level 6
+        .executableTarget(
+            name: "espalier",
+            dependencies: [
+                "Recipes", "Training", "Evaluation", "Models", "NN", "Autograd", "CKernels", "Datasets", "Tokenization",
+                "Formats", "Batches", "StrictJSON", "Diagnostics",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: swiftFlags),
+        // Tests
+        .target(
+            name: "TestSupport", dependencies: ["Autograd", "StrictJSON"], path: "Tests/TestSupport",
+            swiftSettings: swiftFlags),
+        tests("StrictJSON", ["Diagnostics"]),
+        tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
+        tests("Formats", ["TestSupport", "StrictJSON", "Diagnostics"]),
+        tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
+        tests("Recipes", ["TestSupport", "Datasets", "Diagnostics"]),
+        tests("Evaluation", ["TestSupport"]),
+        tests("CKernels", ["TestSupport"]),
+        tests("Autograd", ["TestSupport", "CKernels"]),
+        tests("Models", ["TestSupport", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
+        tests("Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches"]),
+    ],
+    swiftLanguageModes: [.v6]
+)
