@@ -71,7 +71,7 @@ let package = Package(
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         tests("Recipes", ["TestSupport", "Datasets", "Diagnostics"]),
         tests("Evaluation", ["TestSupport"]),
-        tests("CKernels", ["TestSupport"]),
+        tests("CKernels", ["TestSupport", "Autograd"]),
         tests("Autograd", ["TestSupport", "CKernels"]),
         tests("Models", ["TestSupport", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
         tests("Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches"]),

@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct JSONParserTests {
     @Test func readsEveryKindOfValue() throws {
-        let value = try JSONValue(parsing: #" {"a": [1, -2.5, 1e3, true, null], "b": {"c": "é\n\ud83d\ude00"}, "d": []} "#)
+        let value = try JSONValue(
+            parsing: #" {"a": [1, -2.5, 1e3, true, null], "b": {"c": "é\n\ud83d\ude00"}, "d": []} "#)
         #expect(value["a"] == .array([.integer(1), .number(-2.5), .number(1000), .bool(true), .null]))
         #expect(value["b"]?["c"]?.string == "é\n😀")
         #expect(value["d"] == .array([]))
@@ -16,7 +17,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", " ", "{", "[1,]", "{\"a\":1,}", "[1 2]", "nul", "01", "1.", "+1", "1e", "1e400", "\"a", "\"\u{1}\"", "\"\\x\"",
+        "", " ", "{", "[1,]", "{\"a\":1,}", "[1 2]", "nul", "01", "1.", "+1", "1e", "1e400", "\"a", "\"\u{1}\"",
+        "\"\\x\"",
         "\"\\ud800\"", "\"\\udc00\"", "{\"a\":1} x", "{a:1}", "\u{feff}{}", "[NaN]", "{\"a\":1,\"a\":2}", "{\"a\" 1}",
     ])
     func refusesWhatIsNotStrictJSON(_ text: String) {
@@ -38,6 +40,7 @@ import Testing
     @Test func writesWhatItReads() throws {
         let text = #"{"b":[1,2.5,"x\"\\\n"],"a":{}}"#
         #expect(try JSONValue(parsing: text).serialized() == text)
-        #expect(try JSONValue(parsing: text).serialized(.indentedSorted).hasPrefix("{\n  \"a\": {},\n  \"b\": [\n    1,"))
+        #expect(
+            try JSONValue(parsing: text).serialized(.indentedSorted).hasPrefix("{\n  \"a\": {},\n  \"b\": [\n    1,"))
     }
 }

@@ -1,0 +1,113 @@
+import COpenBLAS
+
+/// A matrix in memory as one side of a product: `rows` x `columns` as stored, used transposed or not.
+struct Operand {
+    let pointer: UnsafePointer<Float>
+    let leadingDimension: Int
+    var isTransposed = false
+}
+
+extension Workspace {
+    /// c [m, n] = alpha · a · b, plus c itself if `accumulating`; a is m x k and b k x n after transposition.
+    ///
+    /// The cut into tiles follows from m, n and k alone, so the result has the same bits on any number of threads.
+    func multiply(
+        m: Int, n: Int, k: Int, _ a: Operand, _ b: Operand, into c: UnsafeMutablePointer<Float>,
+        leadingDimension: Int, accumulating: Bool, alpha: Float = 1
+    ) {
+        guard m > 0, n > 0 else { return }
+        let tiles = Tiles(m: m, n: n)
+        threads.forEach(tiles.rows.count * tiles.columns.count) { index, _ in
+            let rows = tiles.rows[index / tiles.columns.count]
+            let columns = tiles.columns[index % tiles.columns.count]
+            let aStart = a.pointer + rows.lowerBound * (a.isTransposed ? 1 : a.leadingDimension)
+            let bStart = b.pointer + columns.lowerBound * (b.isTransposed ? b.leadingDimension : 1)
+            cblas_sgemm(
+                CblasRowMajor, a.isTransposed ? CblasTrans : CblasNoTrans, b.isTransposed ? CblasTrans : CblasNoTrans,
+                blasint(rows.count), blasint(columns.count), blasint(k), alpha, aStart, blasint(a.leadingDimension),
+                bStart, blasint(b.leadingDimension), accumulating ? 1 : 0,
+                c + rows.lowerBound * leadingDimension + columns.lowerBound, blasint(leadingDimension))
+        }
+    }
+}
+
+/// How a product's output is cut: by rows where there are many, because a tile packs all of b, else by columns.
+private struct Tiles {
+    let rows: [Range<Int>]
+    let columns: [Range<Int>]
+
+    init(m: Int, n: Int) {
+        rows = m >= n / 4 ? Self.cut(m, about: 192) : [0..<m]
+        columns = rows.count == 1 ? Self.cut(n, about: 256) : [0..<n]
+    }
+
+    /// An even number of equal pieces, so that two threads finish together.
+    private static func cut(_ count: Int, about size: Int) -> [Range<Int>] {
+        var pieces = max(1, (count + size / 2) / size)
+        if pieces > 1 { pieces = (pieces + 1) / 2 * 2 }
+        return (0..<pieces).map { $0 * count / pieces..<($0 + 1) * count / pieces }
+    }
+}
+
+extension Workspace {
+    /// y [T, out] (+)= x [T, in] · wᵀ, with w [out, in] in whatever encoding it has.
+    func multiply(
+        _ x: UnsafePointer<Float>, rows: Int, byTransposeOf w: Parameter, into y: UnsafeMutablePointer<Float>,
+        accumulating: Bool
+    ) {
+        let (outputs, inputs) = (w.shape[0], w.shape[1])
+        forEachBlock(of: w) { block, weights in
+            multiply(
+                m: rows, n: block.count, k: inputs, Operand(pointer: x, leadingDimension: inputs),
+                Operand(pointer: weights, leadingDimension: inputs, isTransposed: true), into: y + block.lowerBound,
+                leadingDimension: outputs, accumulating: accumulating)
+        }
+    }
+
+    /// dx [T, in] (+)= dy [T, out] · w, with w [out, in].
+    func multiply(
+        _ dy: UnsafePointer<Float>, rows: Int, by w: Parameter, into dx: UnsafeMutablePointer<Float>,
+        accumulating: Bool
+    ) {
+        let (outputs, inputs) = (w.shape[0], w.shape[1])
+        forEachBlock(of: w) { block, weights in
+            multiply(
+                m: rows, n: inputs, k: block.count,
+                Operand(pointer: dy + block.lowerBound, leadingDimension: outputs),
+                Operand(pointer: weights, leadingDimension: inputs), into: dx, leadingDimension: inputs,
+                accumulating: accumulating || block.lowerBound > 0)
+        }
+    }
+
+    /// dw [out, in] (+)= scale · dyᵀ · x, with dy [T, out] and x [T, in].
+    func multiplyOuter(
+        _ dy: UnsafePointer<Float>, outputs: Int, _ x: UnsafePointer<Float>, inputs: Int, rows: Int,
+        into dw: UnsafeMutablePointer<Float>, accumulating: Bool, scale: Float = 1
+    ) {
+        multiply(
+            m: outputs, n: inputs, k: rows, Operand(pointer: dy, leadingDimension: outputs, isTransposed: true),
+            Operand(pointer: x, leadingDimension: inputs), into: dw, leadingDimension: inputs,
+            accumulating: accumulating, alpha: scale)
+    }
+
+    /// Calls `body` with blocks of rows of `w` as floats: all at once where they are floats already, otherwise decoded
+    /// some 4 million elements at a time, so that the base is never converted as a whole.
+    private func forEachBlock(of w: Parameter, _ body: (Range<Int>, UnsafePointer<Float>) -> Void) {
+        let (rows, columns) = (w.shape[0], w.shape[1])
+        if let floats = w.floats { return body(0..<rows, floats.pointer) }
+        let rowsPerBlock = max(1, min(rows, decodedElements / max(1, columns)))
+        for start in stride(from: 0, to: rows, by: rowsPerBlock) {
+            let block = start..<min(rows, start + rowsPerBlock)
+            let decoded = Tensor(Shape(block.count, columns), in: self) { out in
+                threads.forEachRange(block.count, grain: rowGrain(width: columns)) { range, _ in
+                    let first = block.lowerBound + range.lowerBound
+                    w.decode(rows: first..<first + range.count, to: out + range.lowerBound * columns)
+                }
+            }
+            body(block, decoded.pointer)
+            withExtendedLifetime(decoded) {}
+        }
+    }
+}
+
+private let decodedElements = 4 << 20

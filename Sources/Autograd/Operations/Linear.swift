@@ -1,0 +1,143 @@
+import CKernels
+
+/// A low-rank update of a linear layer (Hu et al. 2021): y += scale · dropout(x)·Aᵀ·Bᵀ.
+package struct LowRankTerm {
+    /// [rank, in]
+    package let a: Parameter
+    /// [out, rank]
+    package let b: Parameter
+    package let scale: Float
+    /// The share of x's elements that are dropped before A, and the key of the drawing; nil: none.
+    package let dropout: Dropout?
+
+    package init(a: Parameter, b: Parameter, scale: Float, dropout: Dropout? = nil) {
+        self.a = a
+        self.b = b
+        self.scale = scale
+        self.dropout = dropout
+    }
+}
+
+/// y = x·wᵀ + bias, plus the low-rank term, with x [T, in], w [out, in], bias [out] and y [T, out].
+///
+/// A frozen w needs no gradient, so x is kept only where w or A is trained.
+package func linear(
+    _ x: Variable, weight w: Parameter, bias: Parameter? = nil, lowRank: LowRankTerm? = nil
+) -> Variable {
+    let workspace = x.tape.workspace
+    let (rows, inputs, outputs) = (x.value.shape[0], w.shape[1], w.shape[0])
+    precondition(x.value.shape[1] == inputs, "x \(x.value.shape) for a weight \(w.shape)")
+    var projected: Tensor?  // x·Aᵀ, [T, rank]
+    let y = Tensor(Shape(rows, outputs), in: workspace) { y in
+        workspace.multiply(x.value.pointer, rows: rows, byTransposeOf: w, into: y, accumulating: false)
+        if let bias { addBias(bias, to: y, rows: rows, in: workspace) }
+        if let lowRank { projected = add(lowRank, of: x.value, to: y, outputs: outputs, in: workspace) }
+    }
+    let keepsInput = w.isTrainable || lowRank?.a.isTrainable == true
+    let savedX = keepsInput ? x.value : nil
+    let slot = x.slot
+    return x.tape.record(y, from: x, parameters: [w, bias, lowRank?.a, lowRank?.b]) { dy, adjoints in
+        if let bias { accumulateColumnSums(of: dy, into: bias, in: workspace) }
+        if let savedX {
+            w.accumulateGradient(in: workspace) { dw, accumulate in
+                workspace.multiplyOuter(
+                    dy.pointer, outputs: outputs, savedX.pointer, inputs: inputs, rows: rows, into: dw,
+                    accumulating: accumulate)
+            }
+        }
+        adjoints.add(to: slot) { dx, accumulate in
+            workspace.multiply(dy.pointer, rows: rows, by: w, into: dx, accumulating: accumulate)
+        }
+        if let lowRank, let projected {
+            lowRank.backward(dy, x: savedX, projected: projected, slot: slot, adjoints: adjoints)
+        }
+    }
+}
+
+/// y += scale · dropout(x)·Aᵀ·Bᵀ; returns dropout(x)·Aᵀ.
+private func add(
+    _ term: LowRankTerm, of x: Tensor, to y: UnsafeMutablePointer<Float>, outputs: Int, in workspace: Workspace
+) -> Tensor {
+    let (rows, rank) = (x.shape[0], term.a.shape[0])
+    let input = term.dropout.map { $0.applied(to: x, in: workspace) } ?? x
+    let projected = Tensor(Shape(rows, rank), in: workspace) {
+        workspace.multiply(input.pointer, rows: rows, byTransposeOf: term.a, into: $0, accumulating: false)
+    }
+    withExtendedLifetime(input) {}
+    term.b.withFloats(in: workspace) { b in
+        workspace.multiply(
+            m: rows, n: outputs, k: rank, Operand(pointer: projected.pointer, leadingDimension: rank),
+            Operand(pointer: b, leadingDimension: rank, isTransposed: true), into: y, leadingDimension: outputs,
+            accumulating: true, alpha: term.scale)
+    }
+    return projected
+}
+
+extension LowRankTerm {
+    fileprivate func backward(_ dy: Tensor, x: Tensor?, projected: Tensor, slot: Slot, adjoints: Adjoints) {
+        let workspace = adjoints.workspace
+        let (rows, outputs, inputs, rank) = (dy.shape[0], b.shape[0], a.shape[1], a.shape[0])
+        b.accumulateGradient(in: workspace) { db, accumulate in
+            workspace.multiplyOuter(
+                dy.pointer, outputs: outputs, projected.pointer, inputs: rank, rows: rows, into: db,
+                accumulating: accumulate, scale: scale)
+        }
+        guard slot.isNeeded || a.isTrainable else { return }
+        let dprojected = Tensor(Shape(rows, rank), in: workspace) { out in
+            b.withFloats(in: workspace) { b in
+                workspace.multiply(
+                    m: rows, n: rank, k: outputs, Operand(pointer: dy.pointer, leadingDimension: outputs),
+                    Operand(pointer: b, leadingDimension: rank), into: out, leadingDimension: rank,
+                    accumulating: false, alpha: scale)
+            }
+        }
+        if let x, a.isTrainable {
+            let input = dropout.map { $0.applied(to: x, in: workspace) } ?? x
+            a.accumulateGradient(in: workspace) { da, accumulate in
+                workspace.multiplyOuter(
+                    dprojected.pointer, outputs: rank, input.pointer, inputs: inputs, rows: rows, into: da,
+                    accumulating: accumulate)
+            }
+        }
+        guard let dropout else {
+            return adjoints.add(to: slot) { dx, accumulate in
+                workspace.multiply(dprojected.pointer, rows: rows, by: a, into: dx, accumulating: accumulate)
+            }
+        }
+        guard slot.isNeeded else { return }
+        let dinput = Tensor(Shape(rows, inputs), in: workspace) {
+            workspace.multiply(dprojected.pointer, rows: rows, by: a, into: $0, accumulating: false)
+        }
+        adjoints.add(to: slot) { dx, accumulate in
+            dropout.apply(to: dinput, into: dx, accumulating: accumulate, in: workspace)
+        }
+    }
+}
+
+extension Parameter {
+    /// Calls `body` with all values as floats; a low-rank factor is small enough to be decoded whole.
+    func withFloats(in workspace: Workspace, _ body: (UnsafePointer<Float>) -> Void) {
+        if let floats { return body(floats.pointer) }
+        let decoded = Tensor(shape, in: workspace) { decode(rows: 0..<shape[0], to: $0) }
+        body(decoded.pointer)
+        withExtendedLifetime(decoded) {}
+    }
+}
+
+private func addBias(_ bias: Parameter, to y: UnsafeMutablePointer<Float>, rows: Int, in workspace: Workspace) {
+    let width = bias.shape.count
+    bias.withFloats(in: workspace) { bias in
+        workspace.threads.forEachRange(rows, grain: rowGrain(width: width)) { range, _ in
+            for row in range { workspace.kernels.add_scaled(y + row * width, bias, 1, width, 1) }
+        }
+    }
+}
+
+/// Adds the sum over the rows of `dy` to the gradient of `bias`.
+private func accumulateColumnSums(of dy: Tensor, into bias: Parameter, in workspace: Workspace) {
+    let (rows, width) = (dy.shape[0], dy.shape[1])
+    bias.accumulateGradient(in: workspace) { sums, accumulate in
+        if !accumulate { sums.initialize(repeating: 0, count: width) }
+        for row in 0..<rows { workspace.kernels.add_scaled(sums, dy.pointer + row * width, 1, width, 1) }
+    }
+}

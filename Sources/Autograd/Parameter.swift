@@ -1,0 +1,107 @@
+/// A matrix or vector of weights: a frozen one as its file has it, a trainable one as floats with a gradient.
+package final class Parameter {
+    package private(set) var contents: Contents
+    package let shape: Shape
+    /// Only floats in memory can be trained.
+    package var isTrainable: Bool {
+        didSet { precondition(!isTrainable || floats != nil, "an encoded weight cannot be trained") }
+    }
+    package private(set) var gradient: Tensor?
+
+    package enum Contents {
+        case floats(Tensor)
+        case encoded(EncodedMatrix)
+    }
+
+    package init(_ value: Tensor, isTrainable: Bool = false) {
+        contents = .floats(value)
+        shape = value.shape
+        self.isTrainable = isTrainable
+    }
+
+    package init(_ value: EncodedMatrix) {
+        contents = .encoded(value)
+        shape = Shape(value.rows, value.columns)
+        isTrainable = false
+    }
+
+    /// The values where they are floats.
+    package var floats: Tensor? { if case .floats(let value) = contents { value } else { nil } }
+
+    /// Replaces the values by others of the same shape.
+    package func replace(_ value: Tensor) {
+        precondition(value.shape == shape, "a value of shape \(value.shape) for a parameter of shape \(shape)")
+        contents = .floats(value)
+    }
+
+    /// Writes rows `range` as floats to `out`.
+    package func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {
+        switch contents {
+        case .floats(let value):
+            let width = shape.count / max(1, shape[0])
+            out.update(from: value.pointer + range.lowerBound * width, count: range.count * width)
+        case .encoded(let matrix): matrix.decode(rows: range, to: out)
+        }
+    }
+
+    /// Lets `body` write (accumulate false) or add to (true) the gradient, if this parameter is trained.
+    package func accumulateGradient(
+        in workspace: Workspace, _ body: (_ gradient: UnsafeMutablePointer<Float>, _ accumulate: Bool) -> Void
+    ) {
+        guard isTrainable else { return }
+        if gradient != nil {
+            gradient!.update(in: workspace) { body($0, true) }
+        } else {
+            gradient = Tensor(shape, in: workspace) { body($0, false) }
+        }
+    }
+
+    package func clearGradient() { gradient = nil }
+
+    /// Lets `body` change the values in place, with the gradient beside them; nothing happens without a gradient.
+    package func update(
+        in workspace: Workspace,
+        _ body: (_ value: UnsafeMutablePointer<Float>, _ gradient: UnsafePointer<Float>) -> Void
+    ) {
+        guard case .floats(var value) = contents, let gradient else { return }
+        // While `contents` also held the block, it would count as shared and be copied.
+        contents = .floats(gradient)
+        value.update(in: workspace) { body($0, gradient.pointer) }
+        contents = .floats(value)
+    }
+}
+
+/// A matrix in the encoding of a file: bf16, f16 or quantised blocks, row by row, decoded as it is used.
+///
+/// `@unchecked Sendable`: the pointer is to memory that nobody writes.
+package struct EncodedMatrix: @unchecked Sendable {
+    package let rows: Int
+    package let columns: Int
+    package let bytesPerRow: Int
+    /// The first row; `owner` keeps it alive.
+    package let base: UnsafeRawPointer
+    private let owner: any AnyObject & Sendable
+    private let decodeElements: @Sendable (UnsafeRawPointer, UnsafeMutablePointer<Float>, Int) -> Void
+    /// Whether the elements are bf16, which some kernels multiply as they are.
+    package let isBF16: Bool
+
+    /// - Parameter decode: writes `count` elements, whole rows, from the encoded bytes to floats.
+    package init(
+        rows: Int, columns: Int, bytesPerRow: Int, base: UnsafeRawPointer, owner: any AnyObject & Sendable,
+        isBF16: Bool,
+        decode: @escaping @Sendable (UnsafeRawPointer, UnsafeMutablePointer<Float>, _ count: Int) -> Void
+    ) {
+        self.rows = rows
+        self.columns = columns
+        self.bytesPerRow = bytesPerRow
+        self.base = base
+        self.owner = owner
+        self.isBF16 = isBF16
+        decodeElements = decode
+    }
+
+    package func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {
+        precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
+        decodeElements(base + range.lowerBound * bytesPerRow, out, range.count * columns)
+    }
+}

@@ -1,0 +1,71 @@
+// RMSNorm (Zhang, Sennrich 2019) and the softmax of a row of logits.
+
+EK_INLINE float dot(const float *a, const float *b, ptrdiff_t count) {
+    vec s0 = splat(0), s1 = splat(0);
+    ptrdiff_t i = 0;
+    for (; i + 2 * EK_WIDTH <= count; i += 2 * EK_WIDTH) {
+        s0 += load(a + i) * load(b + i);
+        s1 += load(a + i + EK_WIDTH) * load(b + i + EK_WIDTH);
+    }
+    float rest = 0;
+    for (; i < count; i++) rest += a[i] * b[i];
+    return sum_of(s0 + s1) + rest;
+}
+
+static void rms_norm_forward(float *y, float *inverse, const float *x, const float *gain, float offset, ptrdiff_t rows,
+                             ptrdiff_t width, float epsilon) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        const float *in = x + r * width;
+        float *out = y + r * width;
+        float scale = 1.0f / sqrtf(dot(in, in, width) / (float)width + epsilon);
+        if (inverse) inverse[r] = scale;
+        for (ptrdiff_t i = 0; i < width; i++) out[i] = in[i] * scale * (gain[i] + offset);
+    }
+}
+
+static void rms_norm_backward(float *dx, float *dgain, const float *dy, const float *x, const float *gain,
+                              float offset, const float *inverse, ptrdiff_t rows, ptrdiff_t width, int accumulate) {
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        const float *in = x + r * width, *g = dy + r * width;
+        float scale = inverse[r];
+        if (dx) {
+            float *d = dx + r * width;
+            vec s = splat(0);
+            ptrdiff_t i = 0;
+            for (; i + EK_WIDTH <= width; i += EK_WIDTH) s += load(g + i) * (load(gain + i) + offset) * load(in + i);
+            float inner = sum_of(s);
+            for (; i < width; i++) inner += g[i] * (gain[i] + offset) * in[i];
+            float pull = inner * scale * scale * scale / (float)width;
+            for (i = 0; i < width; i++) {
+                float value = g[i] * (gain[i] + offset) * scale - in[i] * pull;
+                d[i] = accumulate ? d[i] + value : value;
+            }
+        }
+        if (dgain) {
+            for (ptrdiff_t i = 0; i < width; i++) dgain[i] += g[i] * in[i] * scale;
+        }
+    }
+}
+
+static float softmax_row(float *logits, ptrdiff_t vocabulary, float weight) {
+    ptrdiff_t whole = vocabulary / EK_WIDTH * EK_WIDTH;
+    vec top = splat(-INFINITY);
+    for (ptrdiff_t i = 0; i < whole; i += EK_WIDTH) top = max_vec(top, load(logits + i));
+    if (whole < vocabulary) top = max_vec(top, load_tail(logits + whole, vocabulary - whole, -INFINITY));
+    float maximum = max_of(top);
+    vec sum = splat(0);
+    for (ptrdiff_t i = 0; i < whole; i += EK_WIDTH) {
+        vec e = exp_vec(load(logits + i) - maximum);
+        store(logits + i, e);
+        sum += e;
+    }
+    if (whole < vocabulary) {
+        vec e = exp_vec(load_tail(logits + whole, vocabulary - whole, -INFINITY) - maximum);
+        store_tail(logits + whole, e, vocabulary - whole);
+        sum += e;
+    }
+    float total = sum_of(sum);
+    float scale = weight / total;
+    for (ptrdiff_t i = 0; i < vocabulary; i++) logits[i] *= scale;
+    return maximum + logf(total);
+}

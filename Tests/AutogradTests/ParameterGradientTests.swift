@@ -1,0 +1,136 @@
+import Autograd
+import TestSupport
+import Testing
+
+/// Gradients of weights: against central differences, and none where a weight is frozen.
+@Suite struct ParameterGradientTests {
+    let workspace = Workspace(threadCount: 2)
+
+    func parameter(_ shape: Shape, seed: UInt64, trainable: Bool) -> Parameter {
+        var numbers = TestNumbers(seed: seed)
+        return Parameter(numbers.tensor(shape, in: workspace), isTrainable: trainable)
+    }
+
+    /// The worst relative difference between each trainable parameter's gradient and central differences.
+    func worst(_ parameters: [Parameter], _ loss: (Tape) -> Variable) -> Float {
+        let tape = Tape(workspace, recording: true)
+        tape.backward(from: loss(tape))
+        var worst: Float = 0
+        for parameter in parameters where parameter.isTrainable {
+            let analytic = parameter.gradient?.elements ?? Array(repeating: .infinity, count: parameter.shape.count)
+            let value = parameter.floats!
+            let numeric = value.elements.indices.map { index in
+                let sides = [Float(1e-2), -1e-2].map { delta -> Float in
+                    var elements = value.elements
+                    elements[index] += delta
+                    parameter.replace(Tensor(value.shape, elements, in: workspace))
+                    return loss(Tape(workspace, recording: false)).value[0]
+                }
+                return (sides[0] - sides[1]) / 2e-2
+            }
+            parameter.replace(value)
+            parameter.clearGradient()
+            let largest = max(numeric.map(abs).max() ?? 0, 1e-3)
+            for (a, n) in zip(analytic, numeric) { worst = max(worst, abs(a - n) / largest) }
+        }
+        return worst
+    }
+
+    @Test(arguments: 0..<16) func linearWithAdapter(trainableBits: Int) {
+        let trainable = (0..<4).map { trainableBits >> $0 & 1 == 1 }
+        let weight = parameter(Shape(6, 7), seed: 1, trainable: trainable[0])
+        let bias = parameter(Shape(6), seed: 2, trainable: trainable[1])
+        let a = parameter(Shape(3, 7), seed: 3, trainable: trainable[2])
+        let b = parameter(Shape(6, 3), seed: 4, trainable: trainable[3])
+        var numbers = TestNumbers(seed: 5)
+        let x = numbers.tensor(Shape(5, 7), in: workspace)
+        for dropout in [nil, Dropout(rate: 0.3, key: 5)] {
+            let term = LowRankTerm(a: a, b: b, scale: 1.5, dropout: dropout)
+            let error = worst([weight, bias, a, b]) { tape in
+                // A second use of the same weights: gradients must add up.
+                let first = linear(tape.constant(x), weight: weight, bias: bias, lowRank: term)
+                let second = linear(tape.constant(x), weight: weight, bias: bias, lowRank: term)
+                return weightedSum(add(first, second, scale: 0.5))
+            }
+            #expect(error < 2e-3)
+        }
+    }
+
+    @Test func adapterPassesItsGradientToTheInput() {
+        let weight = parameter(Shape(6, 7), seed: 1, trainable: false)
+        let a = parameter(Shape(3, 7), seed: 3, trainable: true)
+        let b = parameter(Shape(6, 3), seed: 4, trainable: true)
+        var numbers = TestNumbers(seed: 5)
+        for dropout in [nil, Dropout(rate: 0.3, key: 5)] {
+            let check = GradientCheck(workspace, inputs: ["x": numbers.tensor(Shape(5, 7), in: workspace)])
+            let (difference, _) = check.worst { inputs, _ in
+                weightedSum(
+                    linear(
+                        inputs["x"]!, weight: weight, lowRank: LowRankTerm(a: a, b: b, scale: 2, dropout: dropout)))
+            }
+            #expect(difference!.relative < 2e-3, "\(difference!)")
+        }
+    }
+
+    @Test func embeddingNormAndHead() {
+        let table = parameter(Shape(9, 4), seed: 1, trainable: true)
+        let gain = parameter(Shape(4), seed: 2, trainable: true)
+        let head = parameter(Shape(9, 4), seed: 3, trainable: true)
+        let predictions = Predictions(rows: [0, 2, 2, 3], targets: [1, 0, 8, 4], weights: [1, 0.5, 1, 2])
+        let error = worst([table, gain, head]) { tape in
+            let hidden = rmsNorm(
+                embedding([3, 3, 0, 8], table: table, scale: 1.5, on: tape), gain: gain, epsilon: 1e-5)
+            return crossEntropy(
+                gatherRows(hidden, predictions.distinctRows), head: head, predictions: predictions
+            ).sum
+        }
+        #expect(error < 2e-3)
+    }
+
+    @Test func findsAGradientThatIsMissingAFactor() {
+        let a = parameter(Shape(3, 7), seed: 3, trainable: true)
+        let b = parameter(Shape(6, 3), seed: 4, trainable: false)
+        let weight = parameter(Shape(6, 7), seed: 1, trainable: false)
+        var numbers = TestNumbers(seed: 5)
+        let x = numbers.tensor(Shape(5, 7), in: workspace)
+        let error = worst([a]) { tape in
+            let scale: Float = tape.isRecording ? 1 : 2
+            return weightedSum(
+                linear(tape.constant(x), weight: weight, lowRank: LowRankTerm(a: a, b: b, scale: scale)))
+        }
+        #expect(error > 0.1)
+    }
+
+    @Test func frozenWeightGetsNoGradientAndKeepsNoInput() {
+        let weight = parameter(Shape(6, 6), seed: 1, trainable: false)
+        let a = parameter(Shape(2, 6), seed: 2, trainable: false)
+        let b = parameter(Shape(6, 2), seed: 3, trainable: true)
+        let tape = Tape(workspace, recording: true)
+        let held: (Parameter) -> Int = { [workspace] b in
+            let before = workspace.buffers.statistics.bytesInUse
+            var x: Tensor? = Tensor(zeros: Shape(512, 6), in: workspace)
+            let y = linear(
+                tape.watched(x!, receive: { _ in }), weight: weight, lowRank: LowRankTerm(a: a, b: b, scale: 1))
+            x = nil
+            let after = workspace.buffers.statistics.bytesInUse
+            withExtendedLifetime(y) {}
+            return after - before
+        }
+        // y (512 x 6 floats, a 12,288-byte class) and x·Aᵀ (512 x 2 floats, 4,096 bytes) stay; x does not.
+        #expect(held(b) == 12_288 + 4_096)
+        #expect(weight.gradient == nil && a.gradient == nil)
+    }
+
+    @Test func nothingIsRecordedBelowTheLowestTrainableLayer() {
+        let frozen = (0..<3).map { parameter(Shape(6, 6), seed: UInt64($0), trainable: false) }
+        let a = parameter(Shape(2, 6), seed: 7, trainable: true)
+        let b = parameter(Shape(6, 2), seed: 8, trainable: true)
+        let tape = Tape(workspace, recording: true)
+        var x = tape.constant(Tensor(zeros: Shape(4, 6), in: workspace))
+        for weight in frozen { x = linear(x, weight: weight) }
+        #expect(tape.nodeCount == 0 && x.node == nil)
+        x = linear(x, weight: frozen[0], lowRank: LowRankTerm(a: a, b: b, scale: 1))
+        x = linear(x, weight: frozen[1])
+        #expect(tape.nodeCount == 2)
+    }
+}
