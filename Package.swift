@@ -44,7 +44,7 @@ let package = Package(
         library("Models", ["NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
         // Level 4
         library("Training", ["Models", "NN", "Autograd", "Formats", "Batches", "Diagnostics"]),
-        library("Evaluation", ["Models", "Datasets", "Tokenization", "Batches", "Diagnostics"]),
+        library("Evaluation", ["Models", "Datasets", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 5
         library(
             "Recipes",
@@ -66,11 +66,12 @@ let package = Package(
             name: "TestSupport", dependencies: ["Autograd", "StrictJSON"], path: "Tests/TestSupport",
             swiftSettings: swiftFlags),
         tests("StrictJSON", ["Diagnostics"]),
+        tests("Batches"),
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Formats", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
-        tests("Recipes", ["TestSupport", "Datasets", "Diagnostics"]),
-        tests("Evaluation", ["TestSupport"]),
+        tests("Recipes", ["TestSupport", "Datasets", "Evaluation", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
+        tests("Evaluation", ["TestSupport", "Datasets", "StrictJSON", "Diagnostics"]),
         tests("CKernels", ["TestSupport", "Autograd"]),
         tests("Autograd", ["TestSupport", "CKernels"]),
         tests("Models", ["TestSupport", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
