@@ -29,6 +29,7 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CLinux"),
         .target(name: "CKernels", cSettings: kernelFlags, linkerSettings: [.linkedLibrary("m")]),
         library("Diagnostics"),
         library("StrictJSON", ["Diagnostics"]),
@@ -38,7 +39,7 @@ let package = Package(
         library("Tokenization", ["StrictJSON", "CPCRE2", "Diagnostics"]),
         // Level 2
         library("NN", ["Autograd", "CKernels"]),
-        library("Formats", ["StrictJSON", "CKernels", "COpenSSL", "Diagnostics"]),
+        library("Formats", ["StrictJSON", "CKernels", "COpenSSL", "CPCRE2", "CLinux", "Diagnostics"]),
         library("Datasets", ["Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 3
         library("Models", ["NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
@@ -68,7 +69,7 @@ let package = Package(
         tests("StrictJSON", ["Diagnostics"]),
         tests("Batches"),
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
-        tests("Formats", ["TestSupport", "StrictJSON", "Diagnostics"]),
+        tests("Formats", ["TestSupport", "StrictJSON", "CKernels", "Diagnostics"]),
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         tests("Recipes", ["TestSupport", "Datasets", "Evaluation", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         tests("Evaluation", ["TestSupport", "Datasets", "StrictJSON", "Diagnostics"]),
