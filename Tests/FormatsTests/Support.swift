@@ -1,0 +1,91 @@
+import Diagnostics
+import Formats
+import Foundation
+import StrictJSON
+import Testing
+
+/// A folder for one test, gone when the test is.
+final class ScratchFolder: Sendable {
+    let path: String
+
+    init() throws {
+        let url = FileManager.default.temporaryDirectory.appending(path: "formats-tests-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+        path = url.path
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func file(_ name: String) -> String { path + "/" + name }
+
+    @discardableResult
+    func write(_ bytes: [UInt8], as name: String) throws -> String {
+        try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
+        return file(name)
+    }
+
+    @discardableResult
+    func write(_ text: String, as name: String) throws -> String { try write(Array(text.utf8), as: name) }
+
+    func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: path).sorted() }
+}
+
+/// The code of the error that `body` throws; nil if it throws none.
+func code(_ body: () throws(Diagnostic) -> Void) -> String? {
+    do {
+        try body()
+        return nil
+    } catch { return error.code.rawValue }
+}
+
+/// What `body` throws.
+func failure(_ body: () throws(Diagnostic) -> Void) throws -> Diagnostic {
+    do {
+        try body()
+    } catch { return error }
+    throw Missing()
+}
+
+struct Missing: Error {}
+
+/// The bytes of a safetensors file with this header and this much data.
+func safetensors(_ header: String, data: Int = 0) -> [UInt8] {
+    safetensors(Array(header.utf8), data: [UInt8](repeating: 1, count: data))
+}
+
+func safetensors(_ header: [UInt8], data: [UInt8]) -> [UInt8] {
+    withUnsafeBytes(of: UInt64(header.count).littleEndian, Array.init) + header + data
+}
+
+/// A second, independent way to read a safetensors file: Foundation's JSON and plain arrays.
+struct PlainSafetensors {
+    var shapes: [String: [Int]] = [:]
+    var types: [String: String] = [:]
+    var bytes: [String: [UInt8]] = [:]
+
+    init(_ path: String) throws {
+        let data = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+        let length = data[..<8].reversed().reduce(0) { $0 << 8 | Int($1) }
+        let json = try JSONSerialization.jsonObject(with: Data(data[8..<(8 + length)]))
+        for (name, value) in try #require(json as? [String: Any]) where name != "__metadata__" {
+            let entry = try #require(value as? [String: Any])
+            let range = try #require(entry["data_offsets"] as? [Int])
+            shapes[name] = entry["shape"] as? [Int]
+            types[name] = entry["dtype"] as? String
+            bytes[name] = Array(data[(8 + length + range[0])..<(8 + length + range[1])])
+        }
+    }
+}
+
+/// A small generator with a fixed seed (Steele, Lea and Flood 2014, SplitMix64).
+struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
