@@ -44,7 +44,8 @@ let package = Package(
         // Level 3
         library("Models", ["NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
         // Level 4
-        library("Training", ["Models", "NN", "Autograd", "Formats", "Batches", "Diagnostics"]),
+        library(
+            "Training", ["Models", "NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
         library("Evaluation", ["Models", "Datasets", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 5
         library(
@@ -76,7 +77,7 @@ let package = Package(
         tests("CKernels", ["TestSupport", "Autograd"]),
         tests("Autograd", ["TestSupport", "CKernels"]),
         tests("Models", ["TestSupport", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
-        tests("Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches"]),
+        tests("Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
     ],
     swiftLanguageModes: [.v6]
 )

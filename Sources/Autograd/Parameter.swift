@@ -71,37 +71,23 @@ package final class Parameter {
     }
 }
 
-/// A matrix in the encoding of a file: bf16, f16 or quantised blocks, row by row, decoded as it is used.
-///
-/// `@unchecked Sendable`: the pointer is to memory that nobody writes.
-package struct EncodedMatrix: @unchecked Sendable {
+/// A matrix in the encoding of a file: bf16, f16 or quantised blocks, decoded some rows at a time as it is used.
+package struct EncodedMatrix: Sendable {
+    package typealias Decode = @Sendable (_ rows: Range<Int>, _ out: UnsafeMutablePointer<Float>) -> Void
+
     package let rows: Int
     package let columns: Int
-    package let bytesPerRow: Int
-    /// The first row; `owner` keeps it alive.
-    package let base: UnsafeRawPointer
-    private let owner: any AnyObject & Sendable
-    private let decodeElements: @Sendable (UnsafeRawPointer, UnsafeMutablePointer<Float>, Int) -> Void
-    /// Whether the elements are bf16, which some kernels multiply as they are.
-    package let isBF16: Bool
+    private let decodeRows: Decode
 
-    /// - Parameter decode: writes `count` elements, whole rows, from the encoded bytes to floats.
-    package init(
-        rows: Int, columns: Int, bytesPerRow: Int, base: UnsafeRawPointer, owner: any AnyObject & Sendable,
-        isBF16: Bool,
-        decode: @escaping @Sendable (UnsafeRawPointer, UnsafeMutablePointer<Float>, _ count: Int) -> Void
-    ) {
+    /// - Parameter decode: writes the rows asked for as floats; it keeps alive whatever it reads from.
+    package init(rows: Int, columns: Int, decode: @escaping Decode) {
         self.rows = rows
         self.columns = columns
-        self.bytesPerRow = bytesPerRow
-        self.base = base
-        self.owner = owner
-        self.isBF16 = isBF16
-        decodeElements = decode
+        decodeRows = decode
     }
 
     package func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {
         precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
-        decodeElements(base + range.lowerBound * bytesPerRow, out, range.count * columns)
+        decodeRows(range, out)
     }
 }

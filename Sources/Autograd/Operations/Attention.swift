@@ -34,7 +34,7 @@ package func attention(
     let workspace = q.tape.workspace
     precondition(q.value.shape[0] == plan.rowCount, "q \(q.value.shape) for a plan of \(plan.rowCount) rows")
     let call = AttentionCall(q: q.value, k: k.value.pointer, v: v.value.pointer, plan: plan, settings: settings)
-    let (y, lse) = call.forward(firstQueryRow: 0, in: workspace)
+    let (y, lse) = call.forward(in: workspace)
     let (savedQ, savedK, savedV) = (q.value, k.value, v.value)
     let (dqSlot, dkSlot, dvSlot) = (q.slot, k.slot, v.slot)
     return q.tape.record(y, from: q, k, v) { dy, adjoints in
@@ -53,9 +53,7 @@ package func attention(
     _ q: Tensor, keys: UnsafePointer<Float>, values: UnsafePointer<Float>, plan: AttentionPlan,
     _ settings: AttentionSettings, in workspace: Workspace
 ) -> Tensor {
-    let first = Int(plan.blocks.first?.queryStart ?? 0)
-    let call = AttentionCall(q: q, k: keys, v: values, plan: plan, settings: settings)
-    return call.forward(firstQueryRow: first, in: workspace).y
+    AttentionCall(q: q, k: keys, v: values, plan: plan, settings: settings).forward(in: workspace).y
 }
 
 private struct AttentionCall {
@@ -69,22 +67,23 @@ private struct AttentionCall {
     private var keyWidth: Int { settings.keyValueHeads * settings.headDim }
     private var group: Int { settings.heads / settings.keyValueHeads }
 
-    /// The kernel's description of a block; `firstQueryRow` is the number of q's first row among the keys.
+    /// The kernel's description of a block, whose query rows count from the keys' first row.
     private func block(
-        _ block: AttentionPlan.Block, head: Int, firstQueryRow: Int, ranges: UnsafePointer<ek_key_range>,
+        _ block: AttentionPlan.Block, head: Int, ranges: UnsafePointer<ek_key_range>,
         scratch: UnsafeMutablePointer<Float>
     ) -> ek_attention_block {
         let keyOffset = head / group * settings.headDim
         return ek_attention_block(
-            q: q.pointer + head * settings.headDim - firstQueryRow * queryWidth, k: k + keyOffset, v: v + keyOffset,
-            q_stride: queryWidth, kv_stride: keyWidth, q_start: block.queryStart, q_count: block.queryCount,
+            q: q.pointer + head * settings.headDim + Int(block.queryRow - block.keyRow) * queryWidth, k: k + keyOffset,
+            v: v + keyOffset,
+            q_stride: queryWidth, kv_stride: keyWidth, q_start: block.keyRow, q_count: block.queryCount,
             q_position: block.queryPosition, window_behind: Int32(clamping: settings.window ?? Int(Int32.max)),
             window_ahead: Int32.max, alibi_slope: 0, ranges: ranges + block.ranges.lowerBound,
             range_count: block.ranges.count, head_dim: Int32(settings.headDim), scale: settings.scale,
             softcap: settings.softcap ?? 0, scratch: scratch)
     }
 
-    func forward(firstQueryRow: Int, in workspace: Workspace) -> (y: Tensor, lse: Tensor) {
+    func forward(in workspace: Workspace) -> (y: Tensor, lse: Tensor) {
         let heads = settings.heads
         let scratchCount = ek_attention_scratch(settings.headDim)
         var lse = Tensor(Shape(plan.rowCount, heads), in: workspace) { _ in }  // written by the loop, every row
@@ -95,9 +94,9 @@ private struct AttentionCall {
                     workspace.threads.forEach(plan.blocks.count * heads) { index, worker in
                         let block = plan.blocks[index / heads]
                         let head = index % heads
-                        let row = Int(block.queryStart) - firstQueryRow
+                        let row = Int(block.queryRow)
                         var description = self.block(
-                            block, head: head, firstQueryRow: firstQueryRow, ranges: ranges.baseAddress!,
+                            block, head: head, ranges: ranges.baseAddress!,
                             scratch: workspace.scratch(worker: worker, count: scratchCount))
                         workspace.kernels.attention_forward(
                             &description, y + row * queryWidth + head * settings.headDim, queryWidth,
@@ -132,12 +131,12 @@ private struct AttentionCall {
                             }
                             let scratch = workspace.scratch(worker: worker, count: scratchCount)
                             for block in plan.blocks[plan.trees[tree]] {
-                                let offset = Int(block.queryStart) * queryWidth + head * headDim
+                                let offset = Int(block.queryRow) * queryWidth + head * headDim
                                 var description = self.block(
-                                    block, head: head, firstQueryRow: 0, ranges: ranges.baseAddress!, scratch: scratch)
+                                    block, head: head, ranges: ranges.baseAddress!, scratch: scratch)
                                 workspace.kernels.attention_backward(
                                     &description, y.pointer + offset, dy.pointer + offset, queryWidth,
-                                    lse.pointer + Int(block.queryStart) * heads + head, heads, dq + offset,
+                                    lse.pointer + Int(block.queryRow) * heads + head, heads, dq + offset,
                                     queryWidth, dk + head * headDim, dv + head * headDim, queryWidth)
                             }
                         }

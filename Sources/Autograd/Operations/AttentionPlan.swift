@@ -21,7 +21,9 @@ package struct AttentionPlan: Sendable {
 
     /// One block of queries: up to 64 rows of a segment and the key ranges that they may see.
     struct Block: Sendable {
-        var queryStart: Int32
+        /// The first query's row in q, and its row among the keys: the same but for decoding.
+        var queryRow: Int32
+        var keyRow: Int32
         var queryCount: Int32
         var queryPosition: Int32
         var ranges: Range<Int>
@@ -77,7 +79,7 @@ package struct AttentionPlan: Sendable {
             for start in stride(from: 0, to: segment.count, by: Int(EK_ATTENTION_ROWS)) {
                 blocksByRoot[root[index], default: []].append(
                     Block(
-                        queryStart: Int32(segment.start + start),
+                        queryRow: Int32(segment.start + start), keyRow: Int32(segment.start + start),
                         queryCount: Int32(min(Int(EK_ATTENTION_ROWS), segment.count - start)),
                         queryPosition: Int32(positions[index] + start), ranges: first..<ranges.count))
             }
@@ -95,24 +97,47 @@ package struct AttentionPlan: Sendable {
         treeRows = roots.map { rowsByRoot[$0] ?? [] }
     }
 
-    /// A plan for `queryCount` new rows of one sequence whose keys, `keyCount` in all, end with them: decoding.
-    package init(newRows queryCount: Int, ofKeys keyCount: Int) {
-        precondition(queryCount > 0 && queryCount <= keyCount, "\(queryCount) new rows of \(keyCount)")
-        let past = keyCount - queryCount
-        rowCount = queryCount
-        // Key row j is position j; the query row numbered i in this call is row past + i among the keys, so the past is
-        // one range that all see and the new rows are a causal one.
-        var ranges: [ek_key_range] = []
-        if past > 0 { ranges.append(ek_key_range(start: 0, count: Int32(past), causal: 0, position: 0)) }
-        ranges.append(
-            ek_key_range(start: Int32(past), count: Int32(queryCount), causal: 1, position: Int32(past)))
-        self.ranges = ranges
-        blocks = stride(from: 0, to: queryCount, by: Int(EK_ATTENTION_ROWS)).map { start in
-            Block(
-                queryStart: Int32(past + start), queryCount: Int32(min(Int(EK_ATTENTION_ROWS), queryCount - start)),
-                queryPosition: Int32(past + start), ranges: 0..<ranges.count)
+    /// A sequence whose keys stand in a cache, in runs of rows; the last rows of the last run are new.
+    package struct CachedSequence: Sendable {
+        /// In the order of the sequence.
+        package var runs: [Range<Int>]
+        /// How many of the last run's rows are queries now.
+        package var newCount: Int
+
+        package init(runs: [Range<Int>], newCount: Int) {
+            self.runs = runs
+            self.newCount = newCount
         }
+    }
+
+    /// A plan for the new rows of several sequences, one after another in q, over a cache that holds their keys.
+    package init(decoding sequences: [CachedSequence]) {
+        var (blocks, ranges, rowCount): ([Block], [ek_key_range], Int) = ([], [], 0)
+        for sequence in sequences {
+            let first = ranges.count
+            var position = 0
+            for (index, run) in sequence.runs.enumerated() {
+                let isLast = index == sequence.runs.count - 1
+                ranges.append(
+                    ek_key_range(
+                        start: Int32(run.lowerBound), count: Int32(run.count), causal: isLast ? 1 : 0,
+                        position: Int32(position)))
+                position += run.count
+            }
+            let newRows = (sequence.runs.last?.upperBound ?? 0) - sequence.newCount
+            for start in stride(from: 0, to: sequence.newCount, by: Int(EK_ATTENTION_ROWS)) {
+                blocks.append(
+                    Block(
+                        queryRow: Int32(rowCount + start), keyRow: Int32(newRows + start),
+                        queryCount: Int32(min(Int(EK_ATTENTION_ROWS), sequence.newCount - start)),
+                        queryPosition: Int32(position - sequence.newCount + start), ranges: first..<ranges.count))
+            }
+            rowCount += sequence.newCount
+        }
+        self.rowCount = rowCount
+        self.blocks = blocks
+        self.ranges = ranges
         trees = [0..<blocks.count]
-        treeRows = [[0..<queryCount]]
+        treeRows = [[0..<rowCount]]
     }
 }

@@ -1,0 +1,127 @@
+package import Diagnostics
+
+/// The families that can be read, by the name in `model_type` or in GGUF's `general.architecture`.
+package enum Architecture {
+    private typealias Reader = @Sendable (ConfigReader) throws(Diagnostic) -> DecoderSpec
+
+    /// One entry a family; adding one is adding a file with its reader.
+    private static let readers: [(name: String, read: Reader)] = [
+        ("llama", llama), ("mistral", mistral), ("qwen2", qwen2), ("qwen3", qwen3), ("olmo2", olmo2),
+        ("granite", granite), ("smollm3", smollm3), ("gemma2", gemma2), ("gemma3_text", gemma3), ("gemma3", gemma3),
+    ]
+
+    package static var supported: [String] { readers.map(\.name) }
+
+    /// The spec that a config.json describes.
+    ///
+    /// - Throws: `unsupported` with the families that are, `config` for a key that is missing or out of range.
+    package static func spec(_ config: ConfigReader) throws(Diagnostic) -> DecoderSpec {
+        guard let name = try config.string("model_type") else {
+            throw config.wrong("model_type", expected: "one of " + supported.joined(separator: ", "))
+        }
+        guard let reader = readers.first(where: { $0.name == name }) else {
+            var fix: String?
+            if config.has("auto_map") { fix = "It names remote code, which is never run" }
+            throw Diagnostic(
+                ModelsCode.unsupported, file: config.file, at: "key \"model_type\"",
+                found: "the architecture \"\(name)\"", expected: "one of " + supported.joined(separator: ", "),
+                fix: fix ?? "Use a base model of a supported family")
+        }
+        let spec = try reader.read(config)
+        try spec.validate(config)
+        return spec
+    }
+}
+
+extension DecoderSpec {
+    /// What every decoder must satisfy whatever its family, so that no later arithmetic can fail.
+    fileprivate func validate(_ config: ConfigReader) throws(Diagnostic) {
+        guard heads % keyValueHeads == 0 else {
+            throw config.wrong("num_key_value_heads", expected: "a divisor of num_attention_heads (\(heads))")
+        }
+        guard layers.count <= 1024 else { throw config.wrong("num_hidden_layers", expected: "at most 1024") }
+        for (key, value, limit) in [
+            ("vocab_size", vocabulary, 1 << 24), ("hidden_size", hidden, 1 << 20),
+            ("intermediate_size", feedForward, 1 << 22),
+            ("num_attention_heads", heads, 1 << 12), ("head_dim", headDim, 1 << 12),
+        ] where value > limit {
+            throw config.wrong(key, expected: "at most \(limit)")
+        }
+        guard headDim % 2 == 0 else { throw config.wrong("head_dim", expected: "an even number") }
+    }
+}
+
+/// The keys that nearly all families share.
+struct CommonConfig {
+    let config: ConfigReader
+    let hidden: Int
+    let heads: Int
+    let layerCount: Int
+    let maximumPositions: Int
+    let headDim: Int
+
+    init(_ config: ConfigReader, maximumPositions: Int = 2048, headDim: Int? = nil) throws(Diagnostic) {
+        self.config = config
+        hidden = try config.requiredExtent("hidden_size")
+        heads = try config.requiredExtent("num_attention_heads")
+        layerCount = try config.requiredExtent("num_hidden_layers")
+        self.maximumPositions = try config.extent("max_position_embeddings") ?? maximumPositions
+        if let given = try config.extent("head_dim") {
+            self.headDim = given
+        } else if let headDim, !config.has("head_dim") {
+            self.headDim = headDim
+        } else {
+            guard hidden % heads == 0 else {
+                throw config.wrong("hidden_size", expected: "a multiple of num_attention_heads (\(heads))")
+            }
+            self.headDim = hidden / heads
+        }
+    }
+
+    func rotary(defaultTheta: Double = 10_000, layerType: String? = nil) throws(Diagnostic) -> RotarySpec {
+        try RotaryConfig(
+            config, maximumPositions: maximumPositions, headDim: headDim, defaultTheta: defaultTheta
+        ).spec(layerType: layerType)
+    }
+
+    /// The spec of a Llama with these extents; a family then changes what it does differently.
+    ///
+    /// - Parameter missingKeyValueHeads: the default where the key is absent; null always means one for every head.
+    func spec(
+        epsilon: Double = 1e-6, tied: Bool = false, missingKeyValueHeads: Int? = nil,
+        layers: [DecoderSpec.LayerSpec]
+    ) throws(Diagnostic) -> DecoderSpec {
+        let fallback = config.has("num_key_value_heads") ? heads : missingKeyValueHeads ?? heads
+        return DecoderSpec(
+            architecture: try config.string("model_type") ?? "llama",
+            vocabulary: try config.requiredExtent("vocab_size"), hidden: hidden, heads: heads,
+            keyValueHeads: try config.extent("num_key_value_heads") ?? fallback, headDim: headDim,
+            feedForward: try config.requiredExtent("intermediate_size"), layers: layers,
+            normEpsilon: Float(try config.positive("rms_norm_eps") ?? epsilon),
+            attentionScale: 1 / Float(headDim).squareRoot(),
+            isTied: try config.bool("tie_word_embeddings", default: tied), maximumPositions: maximumPositions,
+            names: .llama)
+    }
+
+    /// The kinds of the layers where the config lists them (`full_attention`, `sliding_attention`).
+    func layerTypes() throws(Diagnostic) -> [String]? {
+        guard let types = try config.strings("layer_types") else { return nil }
+        guard types.count == layerCount else {
+            throw config.wrong("layer_types", expected: "\(layerCount) entries")
+        }
+        for type in types where type != "full_attention" && type != "sliding_attention" {
+            throw config.unsupported("layer_types", supported: "full_attention and sliding_attention")
+        }
+        return types
+    }
+
+    /// The activation of the feed-forward layers; only gated ones are read here.
+    func activation(_ key: String, default fallback: String) throws(Diagnostic) -> GatedActivationName {
+        let name = try config.string(key) ?? fallback
+        guard let activation = GatedActivationName(rawValue: name) else {
+            throw config.unsupported(
+                key, supported: GatedActivationName.allCases.map(\.rawValue).joined(separator: ", "))
+        }
+        return activation
+    }
+}

@@ -1,0 +1,89 @@
+package import Autograd
+package import Diagnostics
+package import Formats
+import StrictJSON
+
+/// A base model as it lies on the disk: a Hugging Face folder or a GGUF file, opened but not read.
+package struct BaseFiles {
+    package let path: String
+    package let spec: DecoderSpec
+    package let weights: WeightSource
+    package let form: Form
+
+    package enum Form: Sendable {
+        case folder(ModelFolder)
+        case gguf(GGUFModel)
+    }
+
+    /// - Throws: `unsupported` for an architecture that is not, `config` for a bad key, and what the readers throw.
+    package init(_ path: String) throws(Diagnostic) {
+        self.path = path
+        switch try PathKind(ofPath: path) {
+        case .gguf:
+            let model = try GGUFModel(path)
+            form = .gguf(model)
+            spec = try GGUFSpec(model).spec()
+            weights = model.weights
+        case .modelFolder:
+            let folder = try ModelFolder(path)
+            form = .folder(folder)
+            spec = try Architecture.spec(try Self.config(of: folder))
+            weights = try folder.openWeights()
+        default:
+            throw Diagnostic(
+                ModelsCode.missing, file: path, found: "no base model",
+                expected: "a folder with config.json and weights, or a .gguf file")
+        }
+    }
+
+    private static func config(of folder: ModelFolder) throws(Diagnostic) -> ConfigReader {
+        let file = try MappedFile(folder.configPath)
+        let value: JSONValue
+        do {
+            value = try JSONValue(parsing: file.bytes, maximumBytes: 16 << 20)
+        } catch { throw error.inFile(folder.configPath) }
+        guard let object = value.object else {
+            throw Diagnostic(
+                ModelsCode.config, file: folder.configPath, found: "JSON that is no object", expected: "an object")
+        }
+        return ConfigReader(object, file: folder.configPath)
+    }
+
+    /// A decoder over these files; matrices stay mapped.
+    ///
+    /// - Throws: `tensor` for one that is missing, has another shape, or has no place in the model.
+    package func makeDecoder(in workspace: Workspace) throws(Diagnostic) -> Decoder {
+        var binder = try binder(in: workspace)
+        let decoder = try Decoder(spec, &binder)
+        let tied = spec.isTied
+        try binder.checkAllUsed { name in
+            name.hasSuffix("rotary_emb.inv_freq") || name == "rope_freqs.weight"
+                || (tied && name.hasSuffix("lm_head.weight"))
+                || Self.isOfAnotherPart(name)
+        }
+        return decoder
+    }
+
+    /// The towers of a multimodal checkpoint, whose text model alone is read.
+    private static func isOfAnotherPart(_ name: String) -> Bool {
+        ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."]
+            .contains { name.hasPrefix($0) }
+    }
+
+    private func binder(in workspace: Workspace) throws(Diagnostic) -> WeightBinder {
+        switch form {
+        case .gguf(let model):
+            let spec = spec
+            return WeightBinder(
+                weights, file: path, workspace: workspace, candidates: { [GGUFSpec.name(of: $0, spec: spec)] },
+                permutedHeads: try GGUFSpec(model).permutedHeads(spec))
+        case .folder(let folder):
+            return WeightBinder(
+                weights, file: folder.weightFiles.first?.path ?? path, workspace: workspace,
+                candidates: { path in
+                    let bare = path.hasPrefix("model.") ? String(path.dropFirst(6)) : path
+                    return [path, bare, "language_model." + path, "model.language_model." + bare]
+                })
+        }
+    }
+}

@@ -1,0 +1,22 @@
+package import Diagnostics
+
+package enum ModelsCode: String, DiagnosticCode, CaseIterable {
+    /// The architecture, or an option of it, is not supported.
+    case unsupported = "E-MODEL-UNSUPPORTED"
+    /// A key of config.json or of the GGUF metadata is missing or out of range.
+    case config = "E-MODEL-CONFIG"
+    /// A tensor that the config asks for is missing, has another shape, or has no place.
+    case tensor = "E-MODEL-TENSOR"
+    case missing = "E-MODEL-MISSING"
+    case adapter = "E-ADAPTER-MISMATCH"
+    case targets = "E-ADAPTER-TARGETS"
+    case prompt = "E-PROMPT"
+
+    package var exit: ExitStatus {
+        switch self {
+        case .missing: .missingInput
+        case .targets: .badRecipe
+        default: .badData
+        }
+    }
+}

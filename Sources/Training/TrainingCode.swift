@@ -1,0 +1,14 @@
+package import Diagnostics
+
+package enum TrainingCode: String, DiagnosticCode, CaseIterable {
+    /// The inputs or hyperparameters of a comparison are missing or do not fit.
+    case parityInputs = "E-PARITY-INPUTS"
+    /// Compared, and not within the tolerance.
+    case parity = "E-PARITY"
+    /// The loss or a gradient is no longer a number.
+    case diverged = "E-TRAIN-DIVERGED"
+    /// There is nothing to learn in the data.
+    case nothingToLearn = "E-TRAIN-NOTHING"
+
+    package var exit: ExitStatus { .badData }
+}

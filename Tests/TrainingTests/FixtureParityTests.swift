@@ -1,0 +1,102 @@
+import Autograd
+import Diagnostics
+import Formats
+import Models
+import TestSupport
+import Testing
+import Training
+
+/// Every number of the reference files, within the tolerances of Tests/Fixtures/README.md.
+@Suite struct FixtureParityTests {
+    let workspace = Workspace(threadCount: 2)
+
+    static let models = ["llama_gqa", "llama_tied_mqa", "llama_rope_llama3", "llama_rope_linear", "llama_bf16"]
+
+    /// Logits and hidden states "good" at 2e-5, loss at 1e-5, gradients at 1e-4 of the largest value.
+    func expectWithin(_ report: ParityReport, sourceLocation: SourceLocation = #_sourceLocation) {
+        #expect(!report.compared.isEmpty, sourceLocation: sourceLocation)
+        for row in report.compared {
+            let limit = row.tensor.contains("grad") ? 1e-4 : row.tensor.contains("loss") ? 1e-5 : 2e-5
+            #expect(row.relative <= limit, "\(row)", sourceLocation: sourceLocation)
+        }
+        #expect(report.isOK, "\(report.notCompared)", sourceLocation: sourceLocation)
+    }
+
+    func decoder(_ path: String) throws -> Decoder { try BaseFiles(path).makeDecoder(in: workspace) }
+
+    func source(_ name: String) throws -> WeightSource { try SafetensorsFile(Fixture.path(name)).source }
+
+    @Test(arguments: models) func baseModel(_ name: String) throws {
+        let decoder = try decoder(Fixture.path("models/\(name)"))
+        let report = try Parity(decoder, adapter: nil, tolerance: 1e-4, in: workspace)
+            .compare(expected: source("models/\(name)/expected.safetensors"), inputs: nil)
+        expectWithin(report)
+        #expect(
+            report.compared.contains { $0.tensor == "hidden.0" } && report.compared.contains { $0.tensor == "loss" })
+    }
+
+    @Test(arguments: models) func adapter(_ name: String) throws {
+        let decoder = try decoder(Fixture.path("models/\(name)"))
+        let adapter = try decoder.attach(
+            PEFTAdapter(Fixture.path("models/\(name)/lora")), trainable: true, in: workspace)
+        let report = try Parity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace).compare(
+            expected: source("models/\(name)/lora_expected.safetensors"),
+            inputs: source("models/\(name)/expected.safetensors"))
+        expectWithin(report)
+        #expect(report.compared.filter { $0.tensor.hasPrefix("grad.") }.count == adapter.parameters.count)
+    }
+
+    @Test func everyBaseGradient() throws {
+        let decoder = try decoder(Fixture.path("models/llama_gqa"))
+        let report = try Parity(decoder, adapter: nil, tolerance: 1e-3, in: workspace).compare(
+            expected: source("models/llama_gqa/full_grads.safetensors"),
+            inputs: source("models/llama_gqa/expected.safetensors"))
+        expectWithin(report)
+        #expect(report.compared.count == 30)
+    }
+
+    @Test func packedRowsEqualSeparateOnes() throws {
+        let decoder = try decoder(Fixture.path("models/llama_gqa"))
+        let adapter = try decoder.attach(
+            PEFTAdapter(Fixture.path("models/llama_gqa/lora")), trainable: true, in: workspace)
+        let report = try Parity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace)
+            .compare(expected: source("packed/llama_gqa.safetensors"), inputs: nil)
+        expectWithin(report)
+    }
+
+    @Test func ggufModel() throws {
+        let decoder = try decoder(Fixture.path("gguf/tiny_llama.gguf"))
+        let report = try Parity(decoder, adapter: nil, tolerance: 1e-4, in: workspace)
+            .compare(expected: source("gguf/tiny_llama_expected.safetensors"), inputs: nil)
+        for row in report.compared { #expect(row.relative <= 2e-5, "\(row)") }
+        #expect(report.compared.map(\.tensor).sorted() == ["logits", "loss"])
+    }
+
+    @Test func tenOptimiserSteps() throws {
+        let decoder = try decoder(Fixture.path("models/llama_gqa"))
+        let adapter = try decoder.attach(
+            PEFTAdapter(Fixture.path("models/llama_gqa/lora")), trainable: true, in: workspace)
+        let report = try TrainingParity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace)
+            .compare(folder: Fixture.path("training/llama_gqa"))
+        for row in report.compared {
+            // Weights to 1e-5 absolute, losses to 1e-5 relative, gradients and their norm to 1e-4.
+            if row.tensor.hasPrefix("weights.") {
+                #expect(row.maximumError <= 1e-5, "\(row)")
+            } else {
+                #expect(row.relative <= (row.tensor.contains("grad") ? 1e-4 : 1e-5), "\(row)")
+            }
+        }
+        #expect(report.compared.filter { $0.tensor.hasPrefix("weights.after_step_10.") }.count == 42)
+        #expect(report.isOK && report.notCompared.isEmpty, "\(report.notCompared)")
+    }
+
+    @Test func findsAWeightThatWasChanged() throws {
+        let decoder = try decoder(Fixture.path("models/llama_gqa"))
+        decoder.makeTrainable(in: workspace)
+        decoder.embedding.replace(
+            Tensor(decoder.embedding.shape, decoder.embedding.floats!.elements.map { $0 * 1.001 }, in: workspace))
+        let report = try Parity(decoder, adapter: nil, tolerance: 1e-4, in: workspace)
+            .compare(expected: source("models/llama_gqa/expected.safetensors"), inputs: nil)
+        #expect(!report.isOK)
+    }
+}
