@@ -1,0 +1,126 @@
+package import Batches
+package import Diagnostics
+
+/// Records that passed the filter, as conversations, with the account so far.
+package struct ConversationSet: Sendable {
+    /// A conversation and the index of the file that it comes from.
+    package var conversations: [(source: Int, conversation: Conversation)]
+    package var ledger: Ledger
+
+    /// Reads every file, in order, through filter and mapping.
+    ///
+    /// - Parameter requiringEveryValue: whether a value of a condition that no record has is an error.
+    /// - Throws: the first error of a file or record; `DataCode.label` for a value that no record has, `.empty` if no
+    ///   record is left.
+    package init(
+        files: [RecordFile], mapping: RecordMapping, filter: RecordFilter = .all, requiringEveryValue: Bool = false
+    ) throws(Diagnostic) {
+        var ledger = Ledger()
+        var state = FilterState(filter)
+        var drawn: Set<Int>?
+        if let sample = filter.sample {
+            var total = 0
+            for file in files {
+                try file.forEachRecord { (record) throws(Diagnostic) in if try state.admits(record) { total += 1 } }
+            }
+            drawn = sampledOrdinals(sample, of: total, seed: filter.seed)
+        }
+        var result: [(source: Int, conversation: Conversation)] = []
+        var ordinal = 0
+        for (index, file) in files.enumerated() {
+            var source = Ledger.Source(name: file.name)
+            try file.forEachRecord { (record) throws(Diagnostic) in
+                source.records += 1
+                guard try state.admits(record) else {
+                    source.dropped[.filtered, default: 0] += 1
+                    return
+                }
+                defer { ordinal += 1 }
+                if drawn?.contains(ordinal) == false {
+                    source.dropped[.notSampled, default: 0] += 1
+                } else if let limit = filter.limit, result.count >= limit {
+                    source.dropped[.overLimit, default: 0] += 1
+                } else {
+                    result.append((index, try mapping.conversation(for: record)))
+                }
+            }
+            ledger.sources.append(source)
+        }
+        if let (field, values) = state.unmet.first, requiringEveryValue || result.isEmpty {
+            throw Diagnostic(
+                DataCode.label, file: files.first?.name, at: "key \"\(field)\"",
+                found: "no record with the value \"\(values[0])\"", expected: "at least one for every value",
+                fix: "Correct or remove the value under data.where")
+        }
+        guard !result.isEmpty else {
+            throw Diagnostic(
+                DataCode.empty, file: files.first?.name, found: "no record that passes the filter",
+                expected: "at least one", fix: "Widen data.where, data.sample or the limit")
+        }
+        conversations = result
+        self.ledger = ledger
+    }
+
+    /// How many of these conversations ask what one of `training` asks.
+    package func countShared(with training: ConversationSet) -> Int {
+        let known = Set(training.conversations.map(\.conversation.promptFingerprint))
+        return conversations.count { known.contains($0.conversation.promptFingerprint) }
+    }
+}
+
+/// Examples ready to be packed, with the account of how they came about.
+package struct Dataset: Sendable {
+    package var examples: [Example]
+    package var ledger: Ledger
+
+    /// Encodes every conversation; those too long (where the policy is to drop) or without a token to learn are left out
+    /// and counted.
+    ///
+    /// - Throws: the first error of a record, with its file, and what `Ledger.check()` throws.
+    package init(_ set: ConversationSet, encoder: ExampleEncoder) throws(Diagnostic) {
+        var ledger = set.ledger
+        var examples: [Example] = []
+        var seen: Set<UInt64> = []
+        for (source, conversation) in set.conversations {
+            let encoded: EncodedRecord?
+            do throws(Diagnostic) {
+                encoded = try encoder.encode(conversation)
+            } catch {
+                throw error.inFile(ledger.sources[source].name)
+            }
+            guard let encoded else {
+                ledger.sources[source].dropped[.tooLong, default: 0] += 1
+                continue
+            }
+            guard encoded.example.targetCount > 0 else {
+                ledger.sources[source].dropped[.nothingSupervised, default: 0] += 1
+                continue
+            }
+            ledger.add(encoded, source: source)
+            var fingerprint = Fingerprint()
+            fingerprint.add(encoded.example.tokens)
+            if !seen.insert(fingerprint.value).inserted { ledger.duplicates += 1 }
+            examples.append(encoded.example)
+        }
+        try ledger.check()
+        self.examples = examples
+        self.ledger = ledger
+    }
+
+    /// The tokens of every example, as packing wants them.
+    package var lengths: [Int] { examples.map(\.tokens.count) }
+}
+
+extension Ledger {
+    mutating func add(_ record: EncodedRecord, source: Int) {
+        let count = record.example.tokens.count
+        sources[source].rows += 1
+        sources[source].tokens += count
+        sources[source].supervisedTokens += record.example.targetCount
+        if record.isTruncated { sources[source].truncated += 1 }
+        if record.learnsToStop { rowsThatLearnToStop += 1 }
+        if record.startTokens > 0 { rowsWithStart += 1 }
+        if record.startTokens > 1 { rowsWithDoubleStart += 1 }
+        lengths.append(count)
+    }
+}

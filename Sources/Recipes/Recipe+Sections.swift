@@ -1,0 +1,201 @@
+import Datasets
+import Diagnostics
+import StrictJSON
+
+extension Recipe.Data {
+    init(_ section: SectionReader, folder: String, seed: UInt64) throws(Diagnostic) {
+        train = try section.paths("train", folder: folder)
+        format = try section.choice("format", RecordFormat.self)
+        mapping = RecordMapping(form: try Self.form(section), learnedRoles: try Self.learnedRoles(section))
+        filter = RecordFilter(
+            conditions: try section.conditions("where") ?? [], sample: try section.integer("sample", in: 1...Int.max),
+            seed: seed)
+        tooLong = try section.choice("too_long", TooLongPolicy.self) ?? .refuse
+        labels = try section.strings("labels") ?? []
+    }
+
+    private static func form(_ section: SectionReader) throws(Diagnostic) -> RecordMapping.Form {
+        if let node = section.node("messages") {
+            for key in ["prompt", "system", "completion"] where section.node(key) != nil {
+                throw Diagnostic(
+                    RecipeCode.conflict, at: node.place + section.naming("messages"),
+                    found: "both data.messages and data.\(key)", expected: "one of them",
+                    fix: "Keep data.messages for conversations, data.prompt and data.completion for fields")
+            }
+            return .messages(field: try section.text(node, "messages"))
+        }
+        let completion = try section.template(try section.required("completion"), "completion")
+        let system = try section.node("system").map { (node) throws(Diagnostic) in
+            try section.template(node, "system")
+        }
+        let prompt = try section.node("prompt").map { (node) throws(Diagnostic) in
+            try section.template(node, "prompt")
+        }
+        if let node = section.node("system"), prompt == nil {
+            throw Diagnostic(
+                RecipeCode.conflict, at: node.place + section.naming("system"), found: "a system text without a prompt",
+                expected: "data.prompt", fix: "Add data.prompt, or remove data.system to learn plain texts")
+        }
+        return .texts(system: system, prompt: prompt, completion: completion)
+    }
+
+    private static func learnedRoles(_ section: SectionReader) throws(Diagnostic) -> [String] {
+        guard let node = section.node("loss_on") else { return ["assistant"] }
+        let roles = try section.strings(node, "loss_on")
+        guard roles.allSatisfy(RecordMapping.roles.contains) else {
+            throw section.wrongRange(node, "loss_on", "roles out of " + RecordMapping.roles.joined(separator: ", "))
+        }
+        return roles
+    }
+}
+
+extension Recipe.Adapter {
+    init(_ section: SectionReader) throws(Diagnostic) {
+        rank = try section.integer("rank", in: 1...4096) ?? 16
+        alpha = try section.number("alpha", "more than 0, at most 65536") { $0 > 0 && $0 <= 65536 } ?? Double(2 * rank)
+        dropout = try section.number("dropout", "0 or more, less than 1") { $0 >= 0 && $0 < 1 } ?? 0
+        targets = try Self.targets(section)
+        if let items = try section.list("layers") {
+            var indices: [Int] = []
+            for item in items { indices.append(try section.integer(item, "layers", in: 0...65535)) }
+            guard !indices.isEmpty, Set(indices).count == indices.count else {
+                throw section.wrongRange(try section.required("layers"), "layers", "every index once")
+            }
+            layers = indices.sorted()
+        }
+        isRankStabilized = try section.bool("rslora") ?? false
+        peft = JSONObject()
+        if let node = section.node("peft") {
+            guard try node.asSection() != nil, let object = try node.json().object else {
+                throw section.wrongType(node, "peft", "a section with PEFT's options")
+            }
+            peft = object
+        }
+    }
+
+    private static func targets(_ section: SectionReader) throws(Diagnostic) -> Targets {
+        guard let node = section.node("targets") else { return .allLinear }
+        if let items = try node.asList() {
+            let names = try section.strings(node, "targets")
+            guard !items.isEmpty, names.allSatisfy({ !$0.isEmpty }), Set(names).count == names.count else {
+                throw section.wrongRange(node, "targets", "every name once")
+            }
+            return .names(names)
+        }
+        let text = try section.text(node, "targets")
+        if text.isEmpty { throw section.wrongRange(node, "targets", "all-linear, a list of names, or a pattern") }
+        return text == "all-linear" ? .allLinear : .pattern(text)
+    }
+}
+
+extension Recipe.Train {
+    private static let maximumTokens = 1 << 24
+
+    init(_ section: SectionReader) throws(Diagnostic) {
+        epochs = try section.integer("epochs", in: 1...100_000) ?? 1
+        maximumSteps = try section.integer("max_steps", in: 1...Int.max)
+        learningRate = try section.number("learning_rate", "more than 0, at most 1") { $0 > 0 && $0 <= 1 } ?? 2e-4
+        schedule = try section.choice("schedule", Schedule.self) ?? .cosine
+        warmupSteps = try section.integer("warmup_steps", in: 0...Int.max) ?? 5
+        let length = try section.integer("max_length", in: 2...Self.maximumTokens)
+        let batch = try section.integer("batch_tokens", in: 2...Self.maximumTokens)
+        maximumLength = length ?? min(512, batch ?? 512)
+        batchTokens = batch ?? max(2048, maximumLength)
+        if maximumLength > batchTokens, let node = section.node("batch_tokens") {
+            throw Diagnostic(
+                RecipeCode.conflict, at: node.place + section.naming("batch_tokens"),
+                found: "\(batchTokens), less than train.max_length", expected: "at least \(maximumLength)",
+                fix: "Raise train.batch_tokens or lower train.max_length; a step must hold the longest row")
+        }
+        microTokens = try section.integer("micro_tokens", in: 1...Self.maximumTokens)
+        seed = UInt64(try section.integer("seed", in: 0...Int.max) ?? 0)
+        weightDecay = try section.number("weight_decay", "0 or more, less than 1") { $0 >= 0 && $0 < 1 } ?? 0
+        betas = try Self.betas(section)
+        epsilon = try section.number("epsilon", "more than 0, at most 1") { $0 > 0 && $0 <= 1 } ?? 1e-8
+        clip = try Self.clip(section)
+        checkpointEvery = try section.integer("checkpoint_every", in: 1...Int.max) ?? 100
+        evaluateEvery = try section.integer("evaluate_every", in: 1...Int.max)
+        compute = try section.choice("compute", Compute.self) ?? .auto
+        sharesPrefixes = try section.bool("share_prefixes") ?? true
+    }
+
+    private static func betas(_ section: SectionReader) throws(Diagnostic) -> (Double, Double) {
+        guard let items = try section.list("betas") else { return (0.9, 0.999) }
+        guard items.count == 2 else {
+            throw section.wrongRange(try section.required("betas"), "betas", "two numbers")
+        }
+        var values: [Double] = []
+        for item in items {
+            values.append(try section.number(item, "betas", "0 or more, less than 1") { $0 >= 0 && $0 < 1 })
+        }
+        return (values[0], values[1])
+    }
+
+    /// A number, or `none`.
+    private static func clip(_ section: SectionReader) throws(Diagnostic) -> Double? {
+        guard let node = section.node("clip") else { return 1 }
+        switch node.content {
+        case .scalar("none", isPlain: _), .argument("none"): return nil
+        default: return try section.number(node, "clip", "more than 0, or none") { $0 > 0 }
+        }
+    }
+}
+
+extension Recipe.Evaluate {
+    init(
+        _ section: SectionReader, folder: String, training: Recipe.Data, seed: UInt64
+    ) throws(Diagnostic) {
+        data = try section.paths("data", folder: folder)
+        format = try section.choice("format", RecordFormat.self)
+        metric = try section.choice("metric", Metric.self) ?? .exactMatch
+        filter = RecordFilter(
+            conditions: try section.conditions("where") ?? training.filter.conditions,
+            sample: try section.integer("sample", in: 1...Int.max), seed: seed,
+            limit: try section.integer("limit", in: 1...Int.max))
+        maximumNewTokens = try section.integer("max_new_tokens", in: 1...(1 << 20)) ?? 32
+    }
+}
+
+extension SectionReader {
+    /// One path or a list of them, each once.
+    func paths(_ key: String, folder: String) throws(Diagnostic) -> [RecipePath] {
+        let node = try required(key)
+        var result: [RecipePath] = []
+        for item in try node.asList() ?? [node] {
+            let path = try path(item, key, folder: folder)
+            if result.contains(where: { $0.components == path.components }) {
+                throw Diagnostic(
+                    RecipeCode.path, at: item.place + naming(key), found: "a path that is listed already",
+                    expected: "every file once", fix: "Remove it")
+            }
+            result.append(path)
+        }
+        if result.isEmpty { throw wrongType(node, key, "at least one path") }
+        return result
+    }
+
+    /// `field: [value, ...]`, in the order of the file.
+    func conditions(_ key: String) throws(Diagnostic) -> [RecordFilter.Condition]? {
+        guard let node = node(key) else { return nil }
+        guard let entries = try node.asSection() else {
+            throw wrongType(node, key, "fields with the values they may have")
+        }
+        var result: [RecordFilter.Condition] = []
+        for entry in entries {
+            result.append(
+                RecordFilter.Condition(field: entry.key, values: try strings(entry.value, "\(key).\(entry.key)")))
+        }
+        return result
+    }
+
+    func template(_ node: RecipeNode, _ key: String) throws(Diagnostic) -> TextTemplate {
+        let text = try text(node, key)
+        do throws(Diagnostic) {
+            return try TextTemplate(parsing: text)
+        } catch {
+            var moved = error
+            moved.place = node.place + naming(key) + (error.place.map { ", " + $0 } ?? "")
+            throw moved
+        }
+    }
+}

@@ -1,0 +1,106 @@
+package import Datasets
+package import StrictJSON
+
+/// Everything that a run is told: base, data, adapter, training, evaluation, and where the results go.
+///
+/// Every default is filled in; nothing has been read yet but the recipe itself.
+package struct Recipe: Sendable, Equatable {
+    /// A folder with a model or a GGUF file.
+    package var base: RecipePath
+    /// What the adapter's files call the base; never a local path.
+    package var baseName: String?
+    package var data: Data
+    package var adapter: Adapter
+    package var train: Train
+    package var evaluate: Evaluate?
+    /// The folder of the run.
+    package var out: RecipePath
+
+    /// Which records are trained on, and how they become text.
+    package struct Data: Sendable, Equatable {
+        package var train: [RecipePath]
+        /// nil if the files' names tell.
+        package var format: RecordFormat?
+        package var mapping: RecordMapping
+        package var filter: RecordFilter
+        package var tooLong: TooLongPolicy
+        /// The answers that may be given, for tasks that choose among labels.
+        package var labels: [String]
+    }
+
+    package struct Adapter: Sendable, Equatable {
+        package enum Targets: Sendable, Equatable {
+            /// Every linear layer but the output.
+            case allLinear
+            /// The layers with these names.
+            case names([String])
+            /// The layers whose whole path matches a regular expression.
+            case pattern(String)
+        }
+
+        package var rank: Int
+        package var alpha: Double
+        package var dropout: Double
+        package var targets: Targets
+        /// The indices of the blocks that get an adapter; nil for all.
+        package var layers: [Int]?
+        /// Scaling by alpha / sqrt(rank) instead of alpha / rank.
+        package var isRankStabilized: Bool
+        /// PEFT's rarer options, by PEFT's names.
+        package var peft: JSONObject
+    }
+
+    package struct Train: Sendable, Equatable {
+        package enum Schedule: String, Sendable, CaseIterable {
+            case cosine, linear, constant
+        }
+
+        package enum Compute: String, Sendable, CaseIterable {
+            case auto, f32, bf16
+        }
+
+        package var epochs: Int
+        /// Where training ends even if the epochs are not done.
+        package var maximumSteps: Int?
+        package var learningRate: Double
+        package var schedule: Schedule
+        package var warmupSteps: Int
+        /// The tokens of a step's rows before any prefix is shared.
+        package var batchTokens: Int
+        /// The tokens that are computed at once; nil if memory decides.
+        package var microTokens: Int?
+        package var maximumLength: Int
+        package var seed: UInt64
+        package var weightDecay: Double
+        package var betas: (Double, Double)
+        package var epsilon: Double
+        /// The largest norm of the gradient; nil for no clipping.
+        package var clip: Double?
+        package var checkpointEvery: Int
+        /// Steps between two evaluations during training; nil for none.
+        package var evaluateEvery: Int?
+        package var compute: Compute
+        package var sharesPrefixes: Bool
+    }
+
+    package struct Evaluate: Sendable, Equatable {
+        package enum Metric: String, Sendable, CaseIterable {
+            /// The share of answers that are the reference to the letter.
+            case exactMatch = "exact-match"
+            /// Nats per token of the reference.
+            case loss
+        }
+
+        package var data: [RecipePath]
+        package var format: RecordFormat?
+        package var metric: Metric
+        /// Conditions are those of the training data unless it has its own.
+        package var filter: RecordFilter
+        /// The longest answer that is generated, in tokens.
+        package var maximumNewTokens: Int
+    }
+}
+
+extension Recipe.Train {
+    package static func == (a: Self, b: Self) -> Bool { a.json == b.json }
+}
