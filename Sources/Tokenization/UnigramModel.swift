@@ -20,7 +20,7 @@ final class UnigramModel: @unchecked Sendable {
         self.unknown = unknown
         unknownScore = (scores.min() ?? 0) - Self.unknownPenalty
         var trie = ByteTrie()
-        vocabulary.forEach { piece, id in if !piece.isEmpty { trie.insert(piece, value: id) } }
+        vocabulary.visit { piece, id in if !piece.isEmpty { trie.insert(piece, value: id) } }
         self.trie = trie
         fallbacks = fallsBackToBytes ? (0..<256).map { vocabulary.id(of: ByteToken.name(UInt8($0))) ?? -1 } : nil
     }

@@ -54,8 +54,8 @@ final class Vocabulary: @unchecked Sendable {
         return bytes[Int(starts[entry])..<Int(starts[entry + 1])]
     }
 
-    /// Every token with its id, in the order in which they were added.
-    func forEach(_ body: (ArraySlice<UInt8>, Int32) -> Void) {
+    /// Calls `body` with every token and its id, in the order in which they were added.
+    func visit(_ body: (ArraySlice<UInt8>, Int32) -> Void) {
         for entry in ids.indices { body(bytes[Int(starts[entry])..<Int(starts[entry + 1])], ids[entry]) }
     }
 }

@@ -15,7 +15,7 @@ final class WordPieceModel: Sendable {
         self.unknown = unknown
         self.longestWord = longestWord
         var trie = ByteTrie()
-        vocabulary.forEach { token, id in if !token.isEmpty { trie.insert(token, value: id) } }
+        vocabulary.visit { token, id in if !token.isEmpty { trie.insert(token, value: id) } }
         continuingRoot = trie.node(for: continuingPrefix.utf8)
         self.trie = trie
     }

@@ -31,8 +31,10 @@ import Testing
             #expect(ids.count == tokens.count)
             // An unknown token is listed as the text that it stands for.
             for (id, token) in zip(ids, tokens) where id != tokenizer.model.unknown {
-                expectSameBytes(tokenizer.token(ofID: id), token.string, "id \(id)")
-                #expect(tokenizer.id(ofToken: try #require(token.string)) == id)
+                // A token that strips to its left is listed with the space that it took.
+                let name = try #require(token.string).replacing(" <mask>", with: "<mask>")
+                expectSameBytes(tokenizer.token(ofID: id), name, "id \(id)")
+                #expect(tokenizer.id(ofToken: name) == id)
             }
         }
     }
