@@ -1,0 +1,87 @@
+import Diagnostics
+
+/// SentencePiece's compiled character map: a double-array trie of source strings and a blob of their replacements.
+///
+/// Every node that can be reached is checked when the map is read, so that no look-up leaves the arrays.
+struct CharacterMap: Sendable {
+    private let units: [UInt32]
+    private let replacements: [UInt8]
+
+    /// - Parameter blob: four bytes with the trie's size, the trie, and the replacements, each ended by a zero.
+    /// - Throws: `TokenizerCode.characterMap` if the trie leads out of itself or out of the blob.
+    init(_ blob: [UInt8]) throws(Diagnostic) {
+        func word(_ offset: Int) -> UInt32 {
+            UInt32(blob[offset]) | UInt32(blob[offset + 1]) << 8 | UInt32(blob[offset + 2]) << 16
+                | UInt32(blob[offset + 3]) << 24
+        }
+        guard blob.count >= 8 else { throw Self.broken("\(blob.count) bytes", expected: "a trie") }
+        let size = Int(word(0))
+        guard size.isMultiple(of: 4), size >= 4, size <= blob.count - 4 else {
+            throw Self.broken("a trie of \(size) bytes", expected: "a multiple of 4 up to \(blob.count - 4)")
+        }
+        units = (0..<size / 4).map { word(4 + $0 * 4) }
+        replacements = Array(blob[(4 + size)...])
+        guard String(validating: replacements, as: UTF8.self) != nil else {
+            throw Self.broken("replacements that are not UTF-8", expected: "UTF-8")
+        }
+        try check()
+    }
+
+    /// The replacement of the shortest source string that begins `text`.
+    func replacement(of text: some Sequence<UInt8>) -> ArraySlice<UInt8>? {
+        var position = Self.offset(units[0])
+        for byte in text {
+            if byte == 0 { return nil }
+            position ^= Int(byte)
+            let unit = units[position]
+            guard Self.label(unit) == UInt32(byte) else { return nil }
+            position ^= Self.offset(unit)
+            if Self.hasLeaf(unit) {
+                let start = Int(units[position] & 0x7FFF_FFFF)
+                return replacements[start...].prefix { $0 != 0 }
+            }
+        }
+        return nil
+    }
+
+    private static func offset(_ unit: UInt32) -> Int { Int((unit >> 10) << ((unit & 1 << 9) >> 6)) }
+    private static func label(_ unit: UInt32) -> UInt32 { unit & (1 << 31 | 0xFF) }
+    private static func hasLeaf(_ unit: UInt32) -> Bool { unit >> 8 & 1 == 1 }
+
+    /// Walks all that can be reached. Nodes may be shared, so each is visited once.
+    private func check() throws(Diagnostic) {
+        var isVisited = [Bool](repeating: false, count: units.count)
+        guard !Self.hasLeaf(units[0]) else { throw Self.broken("a leaf at the trie's root", expected: "none") }
+        var stack = [Self.offset(units[0])]
+        while let base = stack.popLast() {
+            // The children of a node lie at its offset XOR the byte; none may lie outside.
+            guard base | 0xFF < units.count else {
+                throw Self.broken("a trie node at \(base)", expected: "below \(units.count)")
+            }
+            if isVisited[base] { continue }
+            isVisited[base] = true
+            for byte in 1..<256 {
+                let unit = units[base ^ byte]
+                guard Self.label(unit) == UInt32(byte) else { continue }
+                let next = (base ^ byte) ^ Self.offset(unit)
+                guard next < units.count else {
+                    throw Self.broken("a trie node at \(next)", expected: "below \(units.count)")
+                }
+                if Self.hasLeaf(unit) {
+                    let value = Int(units[next] & 0x7FFF_FFFF)
+                    guard value < replacements.count else {
+                        throw Self.broken("a replacement at \(value)", expected: "below \(replacements.count)")
+                    }
+                    guard replacements[value] & 0xC0 != 0x80 else {
+                        throw Self.broken("a replacement that begins inside a character", expected: "UTF-8")
+                    }
+                }
+                stack.append(next)
+            }
+        }
+    }
+
+    private static func broken(_ found: String, expected: String) -> Diagnostic {
+        Diagnostic(TokenizerCode.characterMap, found: "a compiled character map with " + found, expected: expected)
+    }
+}
