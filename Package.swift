@@ -76,7 +76,7 @@ let package = Package(
         tests("Evaluation", ["TestSupport", "Datasets", "StrictJSON", "Diagnostics"]),
         tests("CKernels", ["TestSupport", "Autograd"]),
         tests("Autograd", ["TestSupport", "CKernels"]),
-        tests("Models", ["TestSupport", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
+        tests("Models", ["TestSupport", "Tokenization", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
         tests("Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,0 +1,158 @@
+package import Autograd
+import Batches
+import Glibc
+import NN
+
+/// How the next token is chosen from its logits.
+package struct Sampling: Sendable {
+    /// 0: always the likeliest.
+    package var temperature: Float
+    /// Only the likeliest tokens that together have this probability are drawn from.
+    package var topP: Float
+    package var seed: UInt64
+
+    package static let greedy = Sampling(temperature: 0, topP: 1, seed: 0)
+
+    package init(temperature: Float, topP: Float, seed: UInt64) {
+        self.temperature = temperature
+        self.topP = topP
+        self.seed = seed
+    }
+
+    /// - Parameters:
+    ///   - sequence, index: which token of which sequence is drawn: the same ones always draw the same number.
+    func choose(_ logits: UnsafeBufferPointer<Float>, sequence: Int, index: Int) -> Int32 {
+        var best = 0
+        for token in logits.indices where logits[token] > logits[best] { best = token }
+        guard temperature > 0 else { return Int32(best) }
+        let top = logits[best]
+        var weights = logits.enumerated().map { (token: $0, weight: exp(Double(($1 - top) / temperature))) }
+        if topP < 1 {
+            weights.sort { $0.weight > $1.weight }
+            let wanted = weights.reduce(0) { $0 + $1.weight } * Double(topP)
+            var sum = 0.0
+            let count = weights.firstIndex { candidate in
+                sum += candidate.weight
+                return sum >= wanted
+            }
+            weights.removeSubrange(((count ?? weights.count - 1) + 1)...)
+        }
+        let random = CounterRandom(seed: seed, .sampling, index: UInt64(sequence))
+        var left = random.uniform(at: UInt64(index)) * weights.reduce(0) { $0 + $1.weight }
+        for (token, weight) in weights {
+            left -= weight
+            if left < 0 { return Int32(token) }
+        }
+        return Int32(weights.last?.token ?? best)
+    }
+}
+
+/// Continues prompts token by token, several at once, with what they share computed once.
+package struct Generator {
+    private let decoder: Decoder
+    private let workspace: Workspace
+
+    package init(_ decoder: Decoder, in workspace: Workspace) {
+        self.decoder = decoder
+        self.workspace = workspace
+    }
+
+    /// The continuation of each prompt, without the stop token that ended it.
+    ///
+    /// - Parameters:
+    ///   - prompts: none empty, ids below the vocabulary.
+    ///   - maximumTokens: of each continuation.
+    ///   - stopTokens: end a continuation.
+    ///   - receive: gets each token as it comes, with the index of its prompt; false ends that continuation.
+    package func generate(
+        _ prompts: [[Int32]], maximumTokens: Int, stopTokens: Set<Int32>, sampling: Sampling = .greedy,
+        receive: (Int, Int32) -> Bool = { _, _ in true }
+    ) -> [[Int32]] {
+        guard maximumTokens > 0, !prompts.isEmpty else { return prompts.map { _ in [] } }
+        let batch = PackedBatch(
+            prompts.map { Example(tokens: $0, weights: Array(repeating: 0, count: $0.count)) }, sharingPrefixes: true)
+        let promptRows = batch.tokens.count
+        let cache = KeyValueCache(
+            spec: decoder.spec, capacity: promptRows + prompts.count * maximumTokens, workspace: workspace)
+        var sequences = prompts.indices.map { index in
+            let start = promptRows + index * maximumTokens
+            return Sequence(
+                index: index, promptRuns: batch.runs(ofExample: index), generated: start..<start,
+                length: prompts[index].count, tokens: [])
+        }
+        var logits = prefill(batch, cache)
+        var done = sequences
+        while true {
+            var active: [Sequence] = []
+            let vocabulary = decoder.spec.vocabulary
+            for (row, sequence) in sequences.enumerated() {
+                var sequence = sequence
+                let values = UnsafeBufferPointer(start: logits.pointer + row * vocabulary, count: vocabulary)
+                let token = sampling.choose(values, sequence: sequence.index, index: sequence.tokens.count)
+                if stopTokens.contains(token) { continue }
+                sequence.tokens.append(token)
+                done[sequence.index] = sequence
+                let goesOn = receive(sequence.index, token)
+                if goesOn, sequence.tokens.count < maximumTokens { active.append(sequence) }
+            }
+            guard !active.isEmpty else { break }
+            logits = decode(&active, cache)
+            sequences = active
+        }
+        return done.map(\.tokens)
+    }
+
+    /// One sequence on its way: where its keys stand in the cache, and what it has said.
+    private struct Sequence {
+        let index: Int
+        let promptRuns: [Range<Int>]
+        /// Rows of the cache for what is generated.
+        var generated: Range<Int>
+        /// Tokens whose keys are in the cache.
+        var length: Int
+        var tokens: [Int32]
+    }
+
+    /// Reads the prompts and returns the logits after each: [prompts, V].
+    private func prefill(_ batch: PackedBatch, _ cache: KeyValueCache) -> Tensor {
+        let tape = Tape(workspace, recording: false)
+        let context = ForwardContext(
+            batch: batch, spec: decoder.spec, workspace: workspace, dropoutKey: nil, cache: cache)
+        let h = decoder.states(of: batch.tokens, context, on: tape)
+        return decoder.logits(decoder.finalNorm(gatherRows(h, batch.lastTokens)))
+    }
+
+    /// Feeds each sequence its last token and returns the logits after it: [active, V].
+    private func decode(_ active: inout [Sequence], _ cache: KeyValueCache) -> Tensor {
+        var (tokens, positions, rows): ([Int32], [Int32], [Int]) = ([], [], [])
+        for index in active.indices {
+            let row = active[index].generated.upperBound
+            active[index].generated = active[index].generated.lowerBound..<row + 1
+            tokens.append(active[index].tokens[active[index].tokens.count - 1])
+            positions.append(Int32(active[index].length))
+            active[index].length += 1
+            rows.append(row)
+        }
+        let plan = AttentionPlan(
+            decoding: active.map { .init(runs: $0.promptRuns + [$0.generated], newCount: 1) })
+        let tape = Tape(workspace, recording: false)
+        let context = ForwardContext(
+            plan: plan, positions: positions, cache: cache, cacheRows: rows, spec: decoder.spec, workspace: workspace)
+        return decoder.logits(decoder.finalNorm(decoder.states(of: tokens, context, on: tape)))
+    }
+}
+
+extension PackedBatch {
+    /// The runs of rows that make up an example, from its beginning.
+    fileprivate func runs(ofExample example: Int) -> [Range<Int>] {
+        let last = Int(lastTokens[example])
+        var segment = segments.firstIndex { $0.range.contains(last) }
+        var runs: [Range<Int>] = []
+        while let index = segment {
+            let range = segments[index].range
+            runs.insert(runs.isEmpty ? range.lowerBound..<last + 1 : range, at: 0)
+            segment = segments[index].parent
+        }
+        return runs
+    }
+}

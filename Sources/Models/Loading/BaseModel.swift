@@ -1,0 +1,190 @@
+package import Autograd
+package import Diagnostics
+package import Formats
+import StrictJSON
+package import Tokenization
+
+/// A base model with all that makes text of it: weights, tokenizer, chat template, stop tokens.
+package struct BaseModel {
+    package let files: BaseFiles
+    package let decoder: Decoder
+    package let tokenizer: any TextTokenizer
+    /// nil for a base that has none.
+    package let template: ChatTemplateSource?
+    /// The tokens after which generation ends.
+    package let stopTokens: Set<Int32>
+
+    package init(_ path: String, in workspace: Workspace) throws(Diagnostic) {
+        files = try BaseFiles(path)
+        decoder = try files.makeDecoder(in: workspace)
+        tokenizer = try files.tokenizer()
+        template = try files.chatTemplate()
+        stopTokens = try files.stopTokens(tokenizer)
+        guard tokenizer.vocabularyCount <= decoder.spec.vocabulary else {
+            throw Diagnostic(
+                ModelsCode.config, file: path, at: "tokenizer",
+                found: "a tokenizer of \(tokenizer.vocabularyCount) tokens",
+                expected: "at most the \(decoder.spec.vocabulary) rows of the embedding",
+                fix: "Use the tokenizer that belongs to the weights")
+        }
+    }
+}
+
+/// A chat template's text and where it stands.
+package struct ChatTemplateSource: Sendable {
+    package let text: String
+    package let file: String
+    /// Values that templates refer to by name: `bos_token`, `eos_token` and so on.
+    package let specialTokens: [(name: String, text: String)]
+}
+
+extension BaseFiles {
+    package func tokenizer() throws(Diagnostic) -> any TextTokenizer {
+        switch form {
+        case .folder: return try loadTokenizer(at: path)
+        case .gguf(let model): return try Tokenizer(byteLevel: try VocabularyMetadata(model.header), file: path)
+        }
+    }
+
+    package func chatTemplate() throws(Diagnostic) -> ChatTemplateSource? {
+        switch form {
+        case .folder(let folder): return try Self.template(in: folder.path)
+        case .gguf(let model):
+            let header = model.header
+            guard let text = try header.string("tokenizer.chat_template") else { return nil }
+            let tokens = try header.strings("tokenizer.ggml.tokens") ?? []
+            var special: [(name: String, text: String)] = []
+            for name in ["bos", "eos", "unknown", "padding"] {
+                guard let id = try header.integer("tokenizer.ggml.\(name)_token_id"), tokens.indices.contains(id) else {
+                    continue
+                }
+                let short = ["unknown": "unk", "padding": "pad"][name] ?? name
+                special.append(("\(short)_token", tokens[id]))
+            }
+            return ChatTemplateSource(text: text, file: path, specialTokens: special)
+        }
+    }
+
+    private static func template(in folder: String) throws(Diagnostic) -> ChatTemplateSource? {
+        let configPath = joinPath(folder, "tokenizer_config.json")
+        let config = try readJSON(configPath)
+        var special: [(name: String, text: String)] = []
+        for name in ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"] {
+            guard let value = config?[name] else { continue }
+            if let text = value.string ?? value["content"]?.string { special.append((name, text)) }
+        }
+        let own = joinPath(folder, "chat_template.jinja")
+        if FileIdentity(ofFileAt: own) != nil {
+            let bytes = try MappedFile(own)
+            guard let text = String(validating: bytes.bytes, as: UTF8.self) else {
+                throw Diagnostic(ModelsCode.config, file: own, found: "bytes that are not UTF-8", expected: "UTF-8")
+            }
+            return ChatTemplateSource(text: text, file: own, specialTokens: special)
+        }
+        switch config?["chat_template"] {
+        case .string(let text)?: return ChatTemplateSource(text: text, file: configPath, specialTokens: special)
+        case .array(let list)?:
+            let entry = list.first { $0["name"]?.string == "default" } ?? list.first
+            guard let text = entry?["template"]?.string else { return nil }
+            return ChatTemplateSource(text: text, file: configPath, specialTokens: special)
+        default: return nil
+        }
+    }
+
+    /// Stop tokens by the generation settings, the config and the tokenizer, all of them together.
+    package func stopTokens(_ tokenizer: any TextTokenizer) throws(Diagnostic) -> Set<Int32> {
+        var ids: Set<Int32> = []
+        if let end = tokenizer.endOfText { ids.insert(end) }
+        switch form {
+        case .gguf(let model):
+            for key in ["eos", "eot", "eom"] {
+                if let id = try model.header.integer("tokenizer.ggml.\(key)_token_id", in: 0...Int(Int32.max)) {
+                    ids.insert(Int32(id))
+                }
+            }
+        case .folder(let folder):
+            for name in ["generation_config.json", "config.json"] {
+                let value = try Self.readJSON(joinPath(folder.path, name))?["eos_token_id"]
+                for id in value?.array?.compactMap(\.integer) ?? [value?.integer].compactMap(\.self) {
+                    if let id = Int32(exactly: id), id >= 0 { ids.insert(id) }
+                }
+            }
+        }
+        return ids
+    }
+
+    /// A JSON file of a model folder; nil if it is not there.
+    private static func readJSON(_ path: String) throws(Diagnostic) -> JSONValue? {
+        guard FileIdentity(ofFileAt: path) != nil else { return nil }
+        let file = try MappedFile(path)
+        do {
+            return try JSONValue(parsing: file.bytes, maximumBytes: 64 << 20)
+        } catch { throw error.inFile(path) }
+    }
+}
+
+extension VocabularyMetadata {
+    /// The tokenizer that a GGUF file's metadata states.
+    init(_ header: GGUFFile) throws(Diagnostic) {
+        let key = "tokenizer.ggml."
+        self.init(
+            model: try header.required(key + "model", header.string(key + "model")),
+            pre: try header.string(key + "pre"),
+            tokens: try header.required(key + "tokens", header.strings(key + "tokens")))
+        scores = try header.floats(key + "scores") ?? []
+        tokenTypes = try (header.integers(key + "token_type") ?? []).map { Int32(truncatingIfNeeded: $0) }
+        merges = try header.strings(key + "merges") ?? []
+        beginningOfText = try header.integer(key + "bos_token_id")
+        endOfText = try header.integer(key + "eos_token_id")
+        unknown = try header.integer(key + "unknown_token_id")
+        padding = try header.integer(key + "padding_token_id")
+        addsBeginning = try header.bool(key + "add_bos_token")
+        addsEnd = try header.bool(key + "add_eos_token")
+        addsSpacePrefix = try header.bool(key + "add_space_prefix")
+        removesExtraWhitespace = try header.bool(key + "remove_extra_whitespaces")
+        precompiledCharacterMap = try (header.integers(key + "precompiled_charsmap") ?? []).map {
+            UInt8(truncatingIfNeeded: $0)
+        }
+    }
+}
+
+/// The digests by which a run is tied to its base: SHA-256 in hex.
+package struct BaseDigests: Sendable, Equatable {
+    /// Over names, shapes, types and bytes of all tensors, however they are cut into files.
+    package let weights: String
+    package let tokenizer: String
+    /// nil for a base without a template.
+    package let template: String?
+
+    /// Computes them, or takes them from the cache if no file has changed.
+    package init(_ files: BaseFiles, cache: DigestCache = DigestCache()) throws(Diagnostic) {
+        weights = try cache.weightsDigest(of: files.weights).description
+        template = try files.chatTemplate().map { SHA256.digest($0.text).description }
+        switch files.form {
+        case .gguf(let model): tokenizer = try Self.tokenizer(model.header).description
+        case .folder(let folder):
+            let names = ["tokenizer.json", "tokenizer.model"].map { joinPath(folder.path, $0) }
+            guard let name = names.first(where: { FileIdentity(ofFileAt: $0) != nil }) else {
+                throw Diagnostic(
+                    ModelsCode.missing, file: folder.path, found: "no tokenizer",
+                    expected: "tokenizer.json or tokenizer.model")
+            }
+            tokenizer = try cache.fileDigest(of: try MappedFile(name)).description
+        }
+    }
+
+    /// Of the values that make a GGUF file's tokenizer, each length-prefixed.
+    private static func tokenizer(_ header: GGUFFile) throws(Diagnostic) -> SHA256Digest {
+        let values = try VocabularyMetadata(header)
+        var text = "gguf tokenizer 1\n\(values.model)\n\(values.pre ?? "")\n"
+        for list in [values.tokens, values.merges] {
+            text += "\(list.count)\n"
+            for entry in list { text += "\(entry.utf8.count) \(entry)\n" }
+        }
+        for type in values.tokenTypes { text += "\(type) " }
+        for score in values.scores { text += "\(score.bitPattern) " }
+        text +=
+            "\n\(values.beginningOfText ?? -1) \(values.endOfText ?? -1) \(values.addsBeginning.map { $0 ? 1 : 0 } ?? -1)"
+        return SHA256.digest(text)
+    }
+}
