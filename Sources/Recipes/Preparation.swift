@@ -1,0 +1,113 @@
+package import Autograd
+package import Batches
+package import Datasets
+package import Diagnostics
+package import Formats
+package import Models
+package import Tokenization
+
+/// A recipe with its base opened and its records read: what `plan`, `preview`, `train` and `evaluate` start from.
+package struct Preparation {
+    package let recipe: Recipe
+    package let base: BaseModel
+    package let encoder: ExampleEncoder
+    package let training: ConversationSet
+    package let dataset: Dataset
+
+    /// Opens the base and reads every training record.
+    ///
+    /// - Throws: what is wrong with the base, the records or their fit; nothing has been written.
+    package init(_ recipe: Recipe, in workspace: Workspace) throws(Diagnostic) {
+        self.recipe = recipe
+        base = try BaseModel(recipe.base.resolved, in: workspace)
+        encoder = try ExampleEncoder(base, recipe: recipe)
+        training = try ConversationSet(
+            files: try Self.open(recipe.data.train, recipe.data.format), mapping: recipe.data.mapping,
+            filter: recipe.data.filter, requiringEveryValue: true)
+        var dataset = try Dataset(training, encoder: encoder)
+        dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe)
+        self.dataset = dataset
+    }
+
+    package static func open(
+        _ paths: [RecipePath], _ format: RecordFormat?
+    ) throws(Diagnostic) -> [RecordFile] {
+        var files: [RecordFile] = []
+        for path in paths { files.append(try RecordFile(path: path.resolved, name: path.written, format: format)) }
+        return files
+    }
+
+    /// The steps of one epoch, as indices into the dataset.
+    package func steps(epoch: Int) -> [[Int]] { Self.steps(dataset, recipe: recipe, epoch: epoch) }
+
+    private static func steps(_ dataset: Dataset, recipe: Recipe, epoch: Int) -> [[Int]] {
+        StepPacking.steps(
+            lengths: dataset.lengths, batchTokens: recipe.train.batchTokens, seed: recipe.train.seed, epoch: epoch)
+    }
+
+    /// The micro-batches of a step.
+    package func microBatches(of step: [Int]) -> [PackedBatch] {
+        StepPacking.parts(of: step, lengths: dataset.lengths, tokens: microTokens).map { part in
+            PackedBatch(part.map { dataset.examples[$0] }, sharingPrefixes: recipe.train.sharesPrefixes)
+        }
+    }
+
+    /// Tokens that are computed at once; where the recipe does not say, as many as keep the activations small.
+    package var microTokens: Int { recipe.train.microTokens ?? min(recipe.train.batchTokens, 4096) }
+
+    /// The optimiser steps of the whole run.
+    package var totalSteps: Int {
+        let all = (0..<recipe.train.epochs).reduce(0) { $0 + steps(epoch: $1).count }
+        return min(all, recipe.train.maximumSteps ?? all)
+    }
+
+    /// Over the first epoch.
+    private static func savedTokens(_ dataset: Dataset, recipe: Recipe) -> Int {
+        guard recipe.train.sharesPrefixes else { return 0 }
+        return steps(dataset, recipe: recipe, epoch: 0).reduce(0) { sum, step in
+            sum + PackedBatch(step.map { dataset.examples[$0] }, sharingPrefixes: true).savedTokenCount
+        }
+    }
+
+    /// The held-out records of the recipe.
+    ///
+    /// - Parameters:
+    ///   - file: instead of the recipe's own.
+    ///   - limit: the most rows, drawn by the recipe's rules.
+    /// - Throws: `RecipeCode` errors if the recipe has no evaluation, and what reading records throws.
+    package func heldOut(file: String? = nil, limit: Int? = nil) throws(Diagnostic) -> ConversationSet {
+        guard let evaluate = recipe.evaluate else {
+            throw Diagnostic(
+                RecipeCode.value, at: "evaluate", found: "no such section", expected: "evaluate: { data: FILE }",
+                fix: "Say which records are held out")
+        }
+        var filter = evaluate.filter
+        if let limit { filter.limit = min(limit, filter.limit ?? limit) }
+        let files: [RecordFile]
+        if let file {
+            files = [try RecordFile(path: file, format: evaluate.format)]
+        } else {
+            files = try Self.open(evaluate.data, evaluate.format)
+        }
+        return try ConversationSet(files: files, mapping: recipe.data.mapping, filter: filter)
+    }
+}
+
+extension ExampleEncoder {
+    package init(_ base: BaseModel, recipe: Recipe) throws(Diagnostic) {
+        self.init(
+            tokenizer: base.tokenizer, renderer: try base.template.map { source throws(Diagnostic) in
+                try TemplateRenderer(source)
+            }, stopTokens: base.stopTokens, maximumLength: recipe.train.maximumLength,
+            tooLong: recipe.data.tooLong)
+    }
+}
+
+/// The peak resident memory of this process so far, in bytes, mapped pages included; 0 where the system does not say.
+package func peakResidentBytes() -> Int {
+    guard let status = try? MappedFile.contents(ofPseudoFile: "/proc/self/status") else { return 0 }
+    for line in status.split(separator: "\n") where line.hasPrefix("VmHWM:") {
+        return (Int(line.split(separator: " ").dropFirst().first ?? "") ?? 0) * 1024
+    }
+    return 0
+}
