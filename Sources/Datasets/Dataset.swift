@@ -15,16 +15,9 @@ package struct ConversationSet: Sendable {
     package init(
         files: [RecordFile], mapping: RecordMapping, filter: RecordFilter = .all, requiringEveryValue: Bool = false
     ) throws(Diagnostic) {
-        var ledger = Ledger()
         var state = FilterState(filter)
-        var drawn: Set<Int>?
-        if let sample = filter.sample {
-            var total = 0
-            for file in files {
-                try file.forEachRecord { (record) throws(Diagnostic) in if try state.admits(record) { total += 1 } }
-            }
-            drawn = sampledOrdinals(sample, of: total, seed: filter.seed)
-        }
+        let drawn = try Self.drawnOrdinals(files, filter)
+        var ledger = Ledger()
         var result: [(source: Int, conversation: Conversation)] = []
         var ordinal = 0
         for (index, file) in files.enumerated() {
@@ -46,19 +39,34 @@ package struct ConversationSet: Sendable {
             }
             ledger.sources.append(source)
         }
-        if let (field, values) = state.unmet.first, requiringEveryValue || result.isEmpty {
+        conversations = result
+        self.ledger = ledger
+        try check(state, requiringEveryValue, files.first?.name)
+    }
+
+    /// Which of the records that meet the conditions are drawn; nil for all of them.
+    private static func drawnOrdinals(_ files: [RecordFile], _ filter: RecordFilter) throws(Diagnostic) -> Set<Int>? {
+        guard let sample = filter.sample else { return nil }
+        var state = FilterState(filter)
+        var total = 0
+        for file in files {
+            try file.forEachRecord { (record) throws(Diagnostic) in if try state.admits(record) { total += 1 } }
+        }
+        return sampledOrdinals(sample, of: total, seed: filter.seed)
+    }
+
+    private func check(_ state: FilterState, _ requiringEveryValue: Bool, _ name: String?) throws(Diagnostic) {
+        if let (field, values) = state.unmet.first, requiringEveryValue || conversations.isEmpty {
             throw Diagnostic(
-                DataCode.label, file: files.first?.name, at: "key \"\(field)\"",
+                DataCode.label, file: name, at: "key \"\(field)\"",
                 found: "no record with the value \"\(values[0])\"", expected: "at least one for every value",
                 fix: "Correct or remove the value under data.where")
         }
-        guard !result.isEmpty else {
+        guard !conversations.isEmpty else {
             throw Diagnostic(
-                DataCode.empty, file: files.first?.name, found: "no record that passes the filter",
-                expected: "at least one", fix: "Widen data.where, data.sample or the limit")
+                DataCode.empty, file: name, found: "no record that passes the filter", expected: "at least one",
+                fix: "Widen data.where, data.sample or the limit")
         }
-        conversations = result
-        self.ledger = ledger
     }
 
     /// How many of these conversations ask what one of `training` asks.

@@ -25,7 +25,21 @@ package func readWholeFile(_ path: String, shown: String, maximumBytes: Int) thr
             DataCode.limit, file: shown, found: "\(before.st_size) bytes", expected: "at most \(maximumBytes)",
             fix: "Split the file")
     }
-    let size = Int(before.st_size)
+    let bytes = try readBytes(descriptor, count: Int(before.st_size), shown)
+    let after = try status(descriptor, shown)
+    let same =
+        after.st_size == before.st_size && after.st_mtim.tv_sec == before.st_mtim.tv_sec
+        && after.st_mtim.tv_nsec == before.st_mtim.tv_nsec
+    guard bytes.count == Int(before.st_size), same else {
+        throw Diagnostic(
+            DataCode.changed, file: shown, found: "a file that changed while it was read",
+            expected: "a file that nobody writes", fix: "Run again when the file is complete")
+    }
+    return bytes
+}
+
+/// Up to `count` bytes; fewer if the file ends before.
+private func readBytes(_ descriptor: Int32, count size: Int, _ shown: String) throws(Diagnostic) -> [UInt8] {
     var failure: Int32 = 0
     let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
         while count < size {
@@ -39,15 +53,6 @@ package func readWholeFile(_ path: String, shown: String, maximumBytes: Int) thr
     if failure != 0 {
         throw Diagnostic(
             DataCode.read, file: shown, found: String(cString: strerror(failure)), expected: "a readable file")
-    }
-    let after = try status(descriptor, shown)
-    let same =
-        after.st_size == before.st_size && after.st_mtim.tv_sec == before.st_mtim.tv_sec
-        && after.st_mtim.tv_nsec == before.st_mtim.tv_nsec
-    guard bytes.count == size, same else {
-        throw Diagnostic(
-            DataCode.changed, file: shown, found: "a file that changed while it was read",
-            expected: "a file that nobody writes", fix: "Run again when the file is complete")
     }
     return bytes
 }

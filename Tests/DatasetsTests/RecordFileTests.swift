@@ -87,7 +87,9 @@ import Testing
         #expect(mkfifo(pipe, 0o600) == 0)
         let refused: [(String, String)] = [
             (folder.appending(path: "none.csv").path, "E-DATA-MISSING"), (pipe, "E-DATA-KIND"),
-            (folder.path + "/.", "E-DATA-KIND"), (try write("a.txt", [0x61]), "E-DATA-KIND"),
+            (folder.path + "/.", "E-DATA-KIND"),
+            (folder.path + "/" + String(repeating: "n", count: 300) + ".csv", "E-DATA-READ"),
+            (try write("a.txt", [0x61]), "E-DATA-KIND"),
             (try write("gz.csv", [0x1F, 0x8B, 8, 0]), "E-DATA-KIND"),
             (try write("zst.jsonl", [0x28, 0xB5, 0x2F, 0xFD]), "E-DATA-KIND"),
             (try write("utf16.csv", [0xFF, 0xFE, 0x61, 0]), "E-DATA-KIND"),

@@ -22,15 +22,24 @@ import Testing
         let model = NaiveBayes(try rows("banking77/train.csv", "text", "category"))
         let test = try rows("banking77/test.csv", "text", "category")
         #expect(model.labels.count == 77 && test.count == 1540)
-        // The published baseline of the same kind, with other details of the 4-grams, is 87.9 %.
-        #expect(abs(accuracy(model, test) - 0.879) < 0.004)
+        // The data's README gives 87.9 % for a baseline of this kind; the recipes quote the numbers below.
+        #expect(abs(accuracy(model, test) - 0.8799) < 0.0005)
+    }
+
+    @Test func reachesTheScoreThatTheQuickstartQuotes() throws {
+        let training = try rows("banking77/train.csv", "text", "category")
+        let counts = Dictionary(grouping: training, by: \.label).mapValues(\.count)
+        let frequent = Set(counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(10).map(\.key))
+        let model = NaiveBayes(training.filter { frequent.contains($0.label) })
+        let test = try rows("banking77/test.csv", "text", "category").filter { frequent.contains($0.label) }
+        #expect(test.count == 200 && abs(accuracy(model, test) - 0.94) < 0.0005)
     }
 
     @Test func reachesTheKnownScoreOnMTSDialog() throws {
         let training = try ["train", "valid"].flatMap { try rows("mts_dialog/\($0).csv", "dialogue", "section_header") }
         let model = NaiveBayes(training)
-        #expect(abs(accuracy(model, try rows("mts_dialog/test1.csv", "dialogue", "section_header")) - 0.667) < 0.02)
-        #expect(abs(accuracy(model, try rows("mts_dialog/test2.csv", "dialogue", "section_header")) - 0.566) < 0.03)
+        #expect(abs(accuracy(model, try rows("mts_dialog/test1.csv", "dialogue", "section_header")) - 0.6667) < 0.0005)
+        #expect(abs(accuracy(model, try rows("mts_dialog/test2.csv", "dialogue", "section_header")) - 0.5849) < 0.0005)
     }
 
     @Test func scoresAreThoseOfTheFormula() {
