@@ -51,7 +51,8 @@ let package = Package(
         library(
             "Recipes",
             [
-                "Training", "Evaluation", "Models", "Datasets", "Tokenization", "Formats", "Batches", "StrictJSON",
+                "Training", "Evaluation", "Models", "NN", "Autograd", "Datasets", "Tokenization", "Formats", "Batches",
+                "StrictJSON",
                 "Diagnostics", .product(name: "Yams", package: "Yams"),
             ]),
         // Level 6

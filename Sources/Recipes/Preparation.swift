@@ -13,6 +13,8 @@ package struct Preparation {
     package let encoder: ExampleEncoder
     package let training: ConversationSet
     package let dataset: Dataset
+    /// The SHA-256 of every training file, by the name that the recipe gives it.
+    package let dataDigests: [(name: String, digest: String)]
 
     /// Opens the base and reads every training record.
     ///
@@ -21,8 +23,10 @@ package struct Preparation {
         self.recipe = recipe
         base = try BaseModel(recipe.base.resolved, in: workspace)
         encoder = try ExampleEncoder(base, recipe: recipe)
+        let files = try Self.open(recipe.data.train, recipe.data.format)
+        dataDigests = files.map { ($0.name, SHA256.digest($0.bytes).description) }
         training = try ConversationSet(
-            files: try Self.open(recipe.data.train, recipe.data.format), mapping: recipe.data.mapping,
+            files: files, mapping: recipe.data.mapping,
             filter: recipe.data.filter, requiringEveryValue: true)
         var dataset = try Dataset(training, encoder: encoder)
         dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe)
@@ -78,7 +82,7 @@ package struct Preparation {
     package func heldOut(file: String? = nil, limit: Int? = nil) throws(Diagnostic) -> ConversationSet {
         guard let evaluate = recipe.evaluate else {
             throw Diagnostic(
-                RecipeCode.value, at: "evaluate", found: "no such section", expected: "evaluate: { data: FILE }",
+                RecipeCode.missingKey, at: "evaluate", found: "no such section", expected: "evaluate: { data: FILE }",
                 fix: "Say which records are held out")
         }
         var filter = evaluate.filter
@@ -101,13 +105,4 @@ extension ExampleEncoder {
             }, stopTokens: base.stopTokens, maximumLength: recipe.train.maximumLength,
             tooLong: recipe.data.tooLong)
     }
-}
-
-/// The peak resident memory of this process so far, in bytes, mapped pages included; 0 where the system does not say.
-package func peakResidentBytes() -> Int {
-    guard let status = try? MappedFile.contents(ofPseudoFile: "/proc/self/status") else { return 0 }
-    for line in status.split(separator: "\n") where line.hasPrefix("VmHWM:") {
-        return (Int(line.split(separator: " ").dropFirst().first ?? "") ?? 0) * 1024
-    }
-    return 0
 }

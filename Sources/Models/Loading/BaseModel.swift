@@ -188,3 +188,25 @@ package struct BaseDigests: Sendable, Equatable {
         return SHA256.digest(text)
     }
 }
+
+extension BaseFiles {
+    /// The files with which a base's text is made, to be kept with an adapter: tokenizer, its settings, template.
+    package func textFiles() throws(Diagnostic) -> [(name: String, bytes: [UInt8])] {
+        switch form {
+        case .gguf:
+            guard let template = try chatTemplate() else { return [] }
+            return [("chat_template.jinja", Array(template.text.utf8))]
+        case .folder(let folder):
+            var files: [(name: String, bytes: [UInt8])] = []
+            for name in [
+                "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+                "chat_template.jinja",
+            ] {
+                let path = joinPath(folder.path, name)
+                guard FileIdentity(ofFileAt: path) != nil else { continue }
+                files.append((name, Array(try MappedFile(path).bytes)))
+            }
+            return files
+        }
+    }
+}
