@@ -38,12 +38,20 @@ import Testing
         ("three dimensions", config(), [tensor(".lora_A.weight", [2, 6, 1]), b], false),
         ("empty", config(), [tensor(".lora_A.weight", [2, 0]), b], false),
         ("rank pattern misses", config { $0.rankPattern = [("q_proj", 3)] }, [a, b], false),
-        ("rank pattern fits", config { $0.r = 9; $0.rankPattern = [("q_proj", 2)] }, [a, b], true),
+        (
+            "rank pattern fits",
+            config {
+                $0.r = 9; $0.rankPattern = [("q_proj", 2)]
+            }, [a, b], true
+        ),
         ("two types", config(), [a, tensor(".lora_B.weight", [5, 2], .bf16)], false),
         ("integers", config(), [a, b, OutgoingTensor(name: q + ".lora_C.weight", shape: [0], values: [])], false),
         ("NaN in B", config(), [a, tensor(".lora_B.weight", [5, 2], value: .nan)], false),
         ("infinity in A", config(), [tensor(".lora_A.weight", [2, 6], value: .infinity), b], false),
-        ("NaN as bf16", config(), [tensor(".lora_A.weight", [2, 6], .bf16, value: .nan), tensor(".lora_B.weight", [5, 2], .bf16)], false),
+        (
+            "NaN as bf16", config(),
+            [tensor(".lora_A.weight", [2, 6], .bf16, value: .nan), tensor(".lora_B.weight", [5, 2], .bf16)], false
+        ),
         ("a target that is not there", config { $0.targetModules = .names(["k_proj"]) }, [a, b], false),
         ("an expression that does not match", config { $0.targetModules = .regex(".*k_proj") }, [a, b], false),
         ("an excluded module", config { $0.excludeModules = .names(["q_proj"]) }, [a, b], false),
@@ -52,22 +60,39 @@ import Testing
         ("magnitudes without dora", config(), [a, b, tensor(".lora_magnitude_vector", [5])], false),
         ("dora", config { $0.useDoRA = true }, [a, b, tensor(".lora_magnitude_vector", [5])], true),
         ("dora of old", config { $0.useDoRA = true }, [a, b, tensor(".lora_magnitude_vector.weight", [5])], true),
-        ("magnitudes twice", config { $0.useDoRA = true }, [a, b, tensor(".lora_magnitude_vector", [5]), tensor(".lora_magnitude_vector.weight", [5])], false),
+        (
+            "magnitudes twice", config { $0.useDoRA = true },
+            [a, b, tensor(".lora_magnitude_vector", [5]), tensor(".lora_magnitude_vector.weight", [5])], false
+        ),
         ("short magnitudes", config { $0.useDoRA = true }, [a, b, tensor(".lora_magnitude_vector", [4])], false),
         ("bias of B", config { $0.loraBias = true }, [a, b, tensor(".lora_B.bias", [5])], true),
         ("no bias of B", config { $0.loraBias = true }, [a, b], false),
         ("bias of B unasked", config(), [a, b, tensor(".lora_B.bias", [5])], false),
         ("extra parameter", config(), [a, b, tensor(".weight", [1], module: "base_model.model.lm_head")], false),
-        ("saved module", config { $0.modulesToSave = ["lm_head"] }, [a, b, tensor(".weight", [1], module: "base_model.model.lm_head")], true),
-        ("saved module of like name", config { $0.modulesToSave = ["head"] }, [a, b, tensor(".weight", [1], module: "base_model.model.lm_head")], false),
+        (
+            "saved module", config { $0.modulesToSave = ["lm_head"] },
+            [a, b, tensor(".weight", [1], module: "base_model.model.lm_head")], true
+        ),
+        (
+            "saved module of like name", config { $0.modulesToSave = ["head"] },
+            [a, b, tensor(".weight", [1], module: "base_model.model.lm_head")], false
+        ),
         ("bias unasked", config(), [a, b, tensor(".bias", [5], module: "base_model.model.x")], false),
         ("all biases", config { $0.bias = .all }, [a, b, tensor(".bias", [5], module: "base_model.model.x")], true),
-        ("name without the prefix", config(), [a, b, tensor(".lora_A.weight", [2, 6], module: "model.q_proj")], false),
+        (
+            "name without the prefix", config(), [a, b, tensor(".lora_A.weight", [2, 6], module: "model.q_proj")], false
+        ),
         ("name with the adapter's", config(), [tensor(".lora_A.default.weight", [2, 6]), b], false),
         ("unknown part", config(), [a, b, tensor(".lora_E.weight", [2, 6])], false),
-        ("linear and embedding", config(), [a, b, tensor(".lora_embedding_A", [2, 6]), tensor(".lora_embedding_B", [5, 2])], false),
+        (
+            "linear and embedding", config(),
+            [a, b, tensor(".lora_embedding_A", [2, 6]), tensor(".lora_embedding_B", [5, 2])], false
+        ),
         ("tokens unasked", config(), [a, b, tensor(".token_adapter.trainable_tokens_delta", [1, 6])], false),
-        ("tokens", config { $0.trainableTokenIndices = .tokens([3]) }, [a, b, tensor(".token_adapter.trainable_tokens_delta", [1, 6])], true),
+        (
+            "tokens", config { $0.trainableTokenIndices = .tokens([3]) },
+            [a, b, tensor(".token_adapter.trainable_tokens_delta", [1, 6])], true
+        ),
     ]
 
     @Test(arguments: cases.indices) func tensorsMustFitTheConfiguration(_ index: Int) throws {

@@ -109,7 +109,10 @@ import Testing
         (#""target_modules":["q"],"layers_to_transform":[0,2]"#, "model.layers.1.q", false),
         (#""target_modules":["q"],"layers_to_transform":1"#, "model.layers.1.attn.q", true),
         (#""target_modules":["q"],"layers_to_transform":[1],"layers_pattern":"blocks""#, "model.layers.1.q", false),
-        (#""target_modules":["q"],"layers_to_transform":[1],"layers_pattern":["h","layers"]"#, "model.layers.1.q", true),
+        (
+            #""target_modules":["q"],"layers_to_transform":[1],"layers_pattern":["h","layers"]"#, "model.layers.1.q",
+            true
+        ),
         (#""target_modules":["q"],"layers_to_transform":[1]"#, "model.q", false),
         (#""target_modules":["q"],"layers_to_transform":[]"#, "model.layers.7.q", true),
         (#""target_modules":["é"]"#, "model.e\u{301}", false),
@@ -131,7 +134,8 @@ import Testing
         ("no targets", #""target_modules":[]"#), ("null targets", #""target_modules":null"#),
         ("empty target", #""target_modules":"""#), ("empty name", #""target_modules":[""]"#),
         ("number as target", #""target_modules":[3]"#), ("bad regex", #""target_modules":"(q""#),
-        ("bad exclusion", #""exclude_modules":"[a""#), ("long regex", #""target_modules":""# + String(repeating: "a", count: 9000) + "\""),
+        ("bad exclusion", #""exclude_modules":"[a""#),
+        ("long regex", #""target_modules":""# + String(repeating: "a", count: 9000) + "\""),
         ("bias yes", #""bias":"yes""#), ("bias true", #""bias":true"#), ("peft_type", #""peft_type":"IA3""#),
         ("peft_type null", #""peft_type":null"#), ("dora text", #""use_dora":"true""#),
         ("rslora number", #""use_rslora":1"#), ("rank pattern 0", #""rank_pattern":{"q":0}"#),

@@ -103,7 +103,8 @@ import Testing
     @Test func thePlaceOfTheCacheFollowsTheEnvironment() {
         #expect(DigestCache { ["XDG_CACHE_HOME": "/c", "HOME": "/h"][$0] }.path == "/c/espalier/digests.json")
         #expect(DigestCache { ["HOME": "/h"][$0] }.path == "/h/.cache/espalier/digests.json")
-        #expect(DigestCache { ["XDG_CACHE_HOME": "relative", "HOME": "/h"][$0] }.path == "/h/.cache/espalier/digests.json")
+        #expect(
+            DigestCache { ["XDG_CACHE_HOME": "relative", "HOME": "/h"][$0] }.path == "/h/.cache/espalier/digests.json")
         #expect(DigestCache { _ in nil }.path == nil)
     }
 }

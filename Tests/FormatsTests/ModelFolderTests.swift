@@ -42,9 +42,10 @@ import Testing
         let scratch = try ScratchFolder()
         for name in ["model.safetensors", "pytorch_model.bin"] { try scratch.write("x", as: name) }
         let folder = try ModelFolder(scratch.path)
-        #expect(folder.weightFiles == [
-            .safetensors(scratch.file("model.safetensors")), .pytorch(scratch.file("pytorch_model.bin")),
-        ])
+        #expect(
+            folder.weightFiles == [
+                .safetensors(scratch.file("model.safetensors")), .pytorch(scratch.file("pytorch_model.bin")),
+            ])
     }
 
     @Test func pickledShardsAreReadByTheirIndex() throws {
@@ -187,7 +188,8 @@ import Testing
         try FileManager.default.createDirectory(
             atPath: scratch.file("models--x/blobs"), withIntermediateDirectories: true)
         for (name, bytes) in [
-            ("A.safetensors", Self.shardA), ("B.safetensors", Self.shardB), (Self.name, Array(Self.index(Self.both).utf8)),
+            ("A.safetensors", Self.shardA), ("B.safetensors", Self.shardB),
+            (Self.name, Array(Self.index(Self.both).utf8)),
         ] {
             try scratch.write(bytes, as: "models--x/blobs/\(name.count)\(name.prefix(1))")
             try FileManager.default.createSymbolicLink(

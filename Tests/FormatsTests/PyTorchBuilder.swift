@@ -30,7 +30,8 @@ struct ZipBuilder {
             let name = Array((entry.localName ?? entry.name).utf8)
             let size = UInt32(entry.data.count)
             bytes += le(0x0403_4B50 as UInt32) + le(20 as UInt16) + le(entry.flags) + le(entry.method) + le(0 as UInt32)
-            bytes += le(0 as UInt32) + le(size) + le(size) + le(UInt16(name.count)) + le(0 as UInt16) + name + entry.data
+            bytes +=
+                le(0 as UInt32) + le(size) + le(size) + le(UInt16(name.count)) + le(0 as UInt16) + name + entry.data
             let extra = entry.zip64.map { le(1 as UInt16) + le(UInt16(8 * $0.count)) + $0.flatMap { le($0) } } ?? []
             let told = entry.size ?? size
             directory += le(0x0201_4B50 as UInt32) + le(20 as UInt16) + le(20 as UInt16) + le(entry.flags)

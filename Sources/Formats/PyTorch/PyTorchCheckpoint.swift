@@ -24,7 +24,8 @@ package struct PyTorchCheckpoint: Sendable {
     private init(checking file: MappedFile) throws(Diagnostic) {
         guard file.bytes.starts(with: Array("PK".utf8)) else {
             throw Diagnostic(
-                FormatsCode.zip, at: "offset 0x0", found: "no zip archive", expected: "a checkpoint of torch 1.6 or later",
+                FormatsCode.zip, at: "offset 0x0", found: "no zip archive",
+                expected: "a checkpoint of torch 1.6 or later",
                 fix: "Convert the model to safetensors with a tool that you trust")
         }
         let archive = try ZipArchive(file.bytes)
