@@ -45,7 +45,9 @@ import Testing
     @Test func floatsAreRoundedToHalvesAndBfloatsAsTheHardwareWould() {
         var random = SplitMix(state: 1)
         var floats: [Float] = [0, -0, 65504, 65519.996, 65520, .infinity, -.infinity, 5.9604645e-08, 2.9802322e-08]
-        floats += [3.0e-08, 6.1035156e-05, 6.1e-05, 1e-10, -1e-40, 3.3961776e38, .greatestFiniteMagnitude]
+        floats += [
+            3.0e-08, 6.1035156e-05, 6.1e-05, 1e-10, -.leastNonzeroMagnitude, 3.3961776e38, .greatestFiniteMagnitude,
+        ]
         for _ in 0..<100_000 {
             let exponent = UInt32.random(in: 90...150, using: &random) << 23
             floats.append(Float(bitPattern: UInt32.random(in: 0..<1 << 23, using: &random) | exponent))

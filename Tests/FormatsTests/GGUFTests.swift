@@ -57,42 +57,132 @@ import Testing
         ("version 1", GGUFBuilder.make { $0.header(version: 1) }),
         ("version 4", GGUFBuilder.make { $0.header(version: 4) }),
         ("big-endian version", GGUFBuilder.make { $0.header(version: UInt32(3).byteSwapped) }),
-        ("no counts", GGUFBuilder.make { $0.bytes = Array("GGUF".utf8); $0.u32(3) }),
+        (
+            "no counts",
+            GGUFBuilder.make {
+                $0.bytes = Array("GGUF".utf8); $0.u32(3)
+            }
+        ),
         ("2^32 keys", GGUFBuilder.make { $0.header(keys: 1 << 32) }),
         ("2^63 keys", GGUFBuilder.make { $0.header(keys: 1 << 63) }),
         ("2^64 - 1 keys", GGUFBuilder.make { $0.header(keys: .max) }),
         ("2^32 tensors", GGUFBuilder.make { $0.header(tensors: 1 << 32) }),
         ("2^63 tensors", GGUFBuilder.make { $0.header(tensors: 1 << 63) }),
-        ("a key too many", GGUFBuilder.make { $0.header(keys: 2); $0.key("a", kind: 0, [1]) }),
-        ("key length 2^64 - 1", GGUFBuilder.make { $0.header(keys: 1); $0.u64(.max); $0.data(64) }),
-        ("key longer than the file", GGUFBuilder.make { $0.header(keys: 1); $0.u64(1000); $0.data(64) }),
+        (
+            "a key too many",
+            GGUFBuilder.make {
+                $0.header(keys: 2); $0.key("a", kind: 0, [1])
+            }
+        ),
+        (
+            "key length 2^64 - 1",
+            GGUFBuilder.make {
+                $0.header(keys: 1); $0.u64(.max); $0.data(64)
+            }
+        ),
+        (
+            "key longer than the file",
+            GGUFBuilder.make {
+                $0.header(keys: 1); $0.u64(1000); $0.data(64)
+            }
+        ),
         ("key of 70000 bytes", GGUFBuilder.value(0, key: String(repeating: "k", count: 70000)) { $0.bytes.append(1) }),
         ("empty key", GGUFBuilder.value(0, key: "") { $0.bytes.append(1) }),
         ("control character in a key", GGUFBuilder.value(0, key: "a\u{1B}") { $0.bytes.append(1) }),
-        ("key that is not UTF-8", GGUFBuilder.make { $0.header(keys: 1); $0.text([0xC3, 0x28]); $0.u32(0); $0.data(9) }),
-        ("key twice", GGUFBuilder.make { $0.header(keys: 2); $0.key("a", kind: 0, [1]); $0.key("a", kind: 0, [1]) }),
+        (
+            "key that is not UTF-8",
+            GGUFBuilder.make {
+                $0.header(keys: 1); $0.text([0xC3, 0x28]); $0.u32(0); $0.data(9)
+            }
+        ),
+        (
+            "key twice",
+            GGUFBuilder.make {
+                $0.header(keys: 2); $0.key("a", kind: 0, [1]); $0.key("a", kind: 0, [1])
+            }
+        ),
         ("kind 13", GGUFBuilder.value(13) { $0.data(64) }), ("kind 2^32 - 1", GGUFBuilder.value(.max) { $0.data(64) }),
         ("no value", GGUFBuilder.value(10) { _ in }), ("half a value", GGUFBuilder.value(10) { $0.u32(1) }),
         ("truth value 2", GGUFBuilder.value(7) { $0.bytes.append(2) }),
-        ("string of 2^64 - 1", GGUFBuilder.value(8) { $0.u64(.max); $0.data(64) }),
-        ("string of 2 GB", GGUFBuilder.value(8) { $0.u64(2 << 30); $0.data(64) }),
-        ("string longer than the rest", GGUFBuilder.value(8) { $0.u64(9); $0.bytes += [1, 2] }),
+        (
+            "string of 2^64 - 1",
+            GGUFBuilder.value(8) {
+                $0.u64(.max); $0.data(64)
+            }
+        ),
+        (
+            "string of 2 GB",
+            GGUFBuilder.value(8) {
+                $0.u64(2 << 30); $0.data(64)
+            }
+        ),
+        (
+            "string longer than the rest",
+            GGUFBuilder.value(8) {
+                $0.u64(9); $0.bytes += [1, 2]
+            }
+        ),
         ("string that is not UTF-8", GGUFBuilder.value(8) { $0.text([0xFF]) }),
-        ("array of arrays", GGUFBuilder.value(9) { $0.u32(9); $0.u64(1); $0.u32(0); $0.u64(0) }),
-        ("array of kind 13", GGUFBuilder.value(9) { $0.u32(13); $0.u64(1); $0.data(64) }),
-        ("array count × size over 2^64", GGUFBuilder.value(9) { $0.u32(10); $0.u64(1 << 61 | 1); $0.data(64) }),
-        ("array of 2^64 - 1", GGUFBuilder.value(9) { $0.u32(0); $0.u64(.max); $0.data(64) }),
-        ("array longer than the rest", GGUFBuilder.value(9) { $0.u32(4); $0.u64(17); $0.bytes += [UInt8](repeating: 0, count: 64) }),
-        ("strings longer than the rest", GGUFBuilder.value(9) { $0.u32(8); $0.u64(2); $0.text("a") }),
-        ("string array that is not UTF-8", GGUFBuilder.value(9) { $0.u32(8); $0.u64(1); $0.text([0x80]) }),
-        ("truth array with 2", GGUFBuilder.value(9) { $0.u32(7); $0.u64(2); $0.bytes += [1, 2] }),
+        (
+            "array of arrays",
+            GGUFBuilder.value(9) {
+                $0.u32(9); $0.u64(1); $0.u32(0); $0.u64(0)
+            }
+        ),
+        (
+            "array of kind 13",
+            GGUFBuilder.value(9) {
+                $0.u32(13); $0.u64(1); $0.data(64)
+            }
+        ),
+        (
+            "array count × size over 2^64",
+            GGUFBuilder.value(9) {
+                $0.u32(10); $0.u64(1 << 61 | 1); $0.data(64)
+            }
+        ),
+        (
+            "array of 2^64 - 1",
+            GGUFBuilder.value(9) {
+                $0.u32(0); $0.u64(.max); $0.data(64)
+            }
+        ),
+        (
+            "array longer than the rest",
+            GGUFBuilder.value(9) {
+                $0.u32(4); $0.u64(17); $0.bytes += [UInt8](repeating: 0, count: 64)
+            }
+        ),
+        (
+            "strings longer than the rest",
+            GGUFBuilder.value(9) {
+                $0.u32(8); $0.u64(2); $0.text("a")
+            }
+        ),
+        (
+            "string array that is not UTF-8",
+            GGUFBuilder.value(9) {
+                $0.u32(8); $0.u64(1); $0.text([0x80])
+            }
+        ),
+        (
+            "truth array with 2",
+            GGUFBuilder.value(9) {
+                $0.u32(7); $0.u64(2); $0.bytes += [1, 2]
+            }
+        ),
         ("alignment 0", GGUFBuilder.value(4, key: "general.alignment") { $0.u32(0) }),
         ("alignment 13", GGUFBuilder.value(4, key: "general.alignment") { $0.u32(13) }),
         ("alignment 2^31", GGUFBuilder.value(4, key: "general.alignment") { $0.u32(1 << 31) }),
         ("alignment as uint64", GGUFBuilder.value(10, key: "general.alignment") { $0.u64(32) }),
         ("alignment as text", GGUFBuilder.value(8, key: "general.alignment") { $0.text("32") }),
         ("no dimensions", GGUFBuilder.tensor([])), ("5 dimensions", GGUFBuilder.tensor([1, 1, 1, 1, 1])),
-        ("2^32 - 1 dimensions", GGUFBuilder.make { $0.header(tensors: 1); $0.text("t"); $0.u32(.max); $0.data(64) }),
+        (
+            "2^32 - 1 dimensions",
+            GGUFBuilder.make {
+                $0.header(tensors: 1); $0.text("t"); $0.u32(.max); $0.data(64)
+            }
+        ),
         ("dimension 0", GGUFBuilder.tensor([4, 0])), ("dimension -1", GGUFBuilder.tensor([UInt64.max])),
         ("dimension 2^42 + 1", GGUFBuilder.tensor([1 << 42 | 1])), ("dimension 2^63", GGUFBuilder.tensor([1 << 63])),
         ("product over 2^63", GGUFBuilder.tensor([1 << 32, 1 << 32])),
@@ -112,24 +202,42 @@ import Testing
         ("empty tensor name", GGUFBuilder.tensor([4], name: "")),
         ("64-byte tensor name", GGUFBuilder.tensor([4], name: String(repeating: "n", count: 64))),
         ("NUL in a tensor name", GGUFBuilder.tensor([4], name: "a\0b")),
-        ("no data", GGUFBuilder.make { $0.header(tensors: 1); $0.tensor("t", [4]) }),
+        (
+            "no data",
+            GGUFBuilder.make {
+                $0.header(tensors: 1); $0.tensor("t", [4])
+            }
+        ),
         ("one byte short", Array(GGUFBuilder.tensor([16]).dropLast())),
-        ("a tensor too many", GGUFBuilder.make { $0.header(tensors: 2); $0.tensor("t", [4]); $0.data(64) }),
+        (
+            "a tensor too many",
+            GGUFBuilder.make {
+                $0.header(tensors: 2); $0.tensor("t", [4]); $0.data(64)
+            }
+        ),
         (
             "overlap",
-            GGUFBuilder.make { $0.header(tensors: 2); $0.tensor("a", [16]); $0.tensor("b", [16], offset: 32); $0.data(128) }
+            GGUFBuilder.make {
+                $0.header(tensors: 2); $0.tensor("a", [16]); $0.tensor("b", [16], offset: 32); $0.data(128)
+            }
         ),
         (
             "same bytes",
-            GGUFBuilder.make { $0.header(tensors: 2); $0.tensor("a", [4]); $0.tensor("b", [4]); $0.data(128) }
+            GGUFBuilder.make {
+                $0.header(tensors: 2); $0.tensor("a", [4]); $0.tensor("b", [4]); $0.data(128)
+            }
         ),
         (
             "same name",
-            GGUFBuilder.make { $0.header(tensors: 2); $0.tensor("a", [8]); $0.tensor("a", [8], offset: 32); $0.data(64) }
+            GGUFBuilder.make {
+                $0.header(tensors: 2); $0.tensor("a", [8]); $0.tensor("a", [8], offset: 32); $0.data(64)
+            }
         ),
         (
             "gap between tensors",
-            GGUFBuilder.make { $0.header(tensors: 2); $0.tensor("a", [8]); $0.tensor("b", [8], offset: 64); $0.data(96) }
+            GGUFBuilder.make {
+                $0.header(tensors: 2); $0.tensor("a", [8]); $0.tensor("b", [8], offset: 64); $0.data(96)
+            }
         ),
         (
             "offsets for another alignment",
@@ -149,12 +257,14 @@ import Testing
         let path = try scratch.write(bytes, as: "bad.gguf")
         let error = try failure { () throws(Diagnostic) in _ = try GGUFFile(path) }
         #expect(error.code.exit == .badData, "\(rule)")
-        #expect(error.code.rawValue.hasPrefix("E-GGUF") && error.file == path && error.place != nil, "\(rule): \(error)")
+        #expect(
+            error.code.rawValue.hasPrefix("E-GGUF") && error.file == path && error.place != nil, "\(rule): \(error)")
     }
 
     static let valid: [(rule: String, bytes: [UInt8])] = [
         ("empty", GGUFBuilder.make { $0.header() }), ("version 2", GGUFBuilder.make { $0.header(version: 2) }),
-        ("one tensor", GGUFBuilder.tensor([16])), ("63-byte name", GGUFBuilder.tensor([4], name: String(repeating: "n", count: 63))),
+        ("one tensor", GGUFBuilder.tensor([16])),
+        ("63-byte name", GGUFBuilder.tensor([4], name: String(repeating: "n", count: 63))),
         ("last padding missing", GGUFBuilder.tensor([3], data: 12)),
         (
             "alignment 64",

@@ -35,9 +35,18 @@ import Testing
         (#"{}"#, 0), (#"{}      "#, 0),
         (#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#, 4),
         (#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#, 0),
-        (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"z":{"dtype":"F32","shape":[3,0],"data_offsets":[4,4]}}"#, 4),
-        (#"{"y":{"dtype":"I8","shape":[0],"data_offsets":[0,0]},"z":{"dtype":"I8","shape":[0],"data_offsets":[0,0]}}"#, 0),
-        (#"{ "b":{"shape":[2],"data_offsets":[2,4],"dtype":"U8"}, "a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]} }"#, 4),
+        (
+            #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"z":{"dtype":"F32","shape":[3,0],"data_offsets":[4,4]}}"#,
+            4
+        ),
+        (
+            #"{"y":{"dtype":"I8","shape":[0],"data_offsets":[0,0]},"z":{"dtype":"I8","shape":[0],"data_offsets":[0,0]}}"#,
+            0
+        ),
+        (
+            #"{ "b":{"shape":[2],"data_offsets":[2,4],"dtype":"U8"}, "a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]} }"#,
+            4
+        ),
         (#"{"F6":{"dtype":"F6_E2M3","shape":[4],"data_offsets":[0,3]}}"#, 3),
         (#"{"\u0061\\":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}"#, 1),
     ]
@@ -84,7 +93,10 @@ import Testing
         ("product over 2^64", one(#""I8""#, "[4294967296,4294967297]", "[0,4294967296]"), 4),
         ("product over, times zero", one(#""I8""#, "[9223372036854775807,2,0]", "[0,0]"), 0),
         ("bytes over 2^63", one(#""F64""#, "[2305843009213693952]", "[0,0]"), 0),
-        ("65 dimensions", one(#""I8""#, "[" + Array(repeating: "1", count: 65).joined(separator: ",") + "]", "[0,1]"), 1),
+        (
+            "65 dimensions",
+            one(#""I8""#, "[" + Array(repeating: "1", count: 65).joined(separator: ",") + "]", "[0,1]"), 1
+        ),
         ("string shape", one(#""F32""#, #""1""#, "[0,4]"), 4), ("nested shape", one(#""F32""#, "[[1]]", "[0,4]"), 4),
         ("negative offset", one(#""F32""#, "[1]", "[-4,0]"), 4), ("reversed", one(#""F32""#, "[1]", "[4,0]"), 4),
         ("one offset", one(#""F32""#, "[1]", "[4]"), 4), ("no offset", one(#""F32""#, "[1]", "[]"), 4),
@@ -99,7 +111,10 @@ import Testing
         ("empty at a real offset", two("[0,0]", "[0,4]", shapes: (0, 1)), 4),
         ("empty inside a tensor", two("[0,4]", "[2,2]", shapes: (1, 0)), 4),
         ("empty name", #"{"":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}"#, 1),
-        ("64 KB name", one(#""I8""#, "[1]", "[0,1]").replacingOccurrences(of: "x", with: String(repeating: "x", count: 65536)), 1),
+        (
+            "64 KB name",
+            one(#""I8""#, "[1]", "[0,1]").replacingOccurrences(of: "x", with: String(repeating: "x", count: 65536)), 1
+        ),
         ("NUL in the name", #"{"a\u0000":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}"#, 1),
         ("climbing name", #"{"../x":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}"#, 1),
         ("lone surrogate", #"{"\ud800":{"dtype":"I8","shape":[1],"data_offsets":[0,1]}}"#, 1),

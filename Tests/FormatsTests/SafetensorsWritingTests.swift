@@ -57,7 +57,9 @@ import Testing
         let scratch = try ScratchFolder()
         let path = try scratch.write("old", as: "a.safetensors")
         let short = OutgoingTensor(name: "x", shape: [4], type: .f32) { () throws(Diagnostic) in [1, 2] }
-        let taken = [OutgoingTensor(name: "x", shape: [0], values: []), OutgoingTensor(name: "x", shape: [0], values: [])]
+        let taken = [
+            OutgoingTensor(name: "x", shape: [0], values: []), OutgoingTensor(name: "x", shape: [0], values: []),
+        ]
         let block = OutgoingTensor(name: "x", shape: [32], values: [Float](repeating: 0, count: 32), as: .q8_0)
         let odd = OutgoingTensor(name: "x", shape: [2, -1], values: [])
         for (tensors, expected) in [

@@ -20,6 +20,8 @@ final class ScratchFolder: Sendable {
 
     @discardableResult
     func write(_ bytes: [UInt8], as name: String) throws -> String {
+        // A file system may wait for the disk where an old file is cut and written anew.
+        unlink(file(name))
         try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
         return file(name)
     }

@@ -86,7 +86,9 @@ extension PEFTConfig {
     }
 
     /// An alpha without a fraction is an integer to PEFT.
-    private static func number(_ value: Double) -> JSONValue { Int(exactly: value).map { .integer($0) } ?? .number(value) }
+    private static func number(_ value: Double) -> JSONValue {
+        Int(exactly: value).map { .integer($0) } ?? .number(value)
+    }
 
     private static func sorted(_ value: JSONValue, keepingPatterns: Bool = false) -> JSONValue {
         switch value {

@@ -41,7 +41,7 @@ package struct GGUFModel: Sendable {
         let part: GGUFFile
         do {
             part = try GGUFFile(path)
-        } catch where error.code as? FormatsCode == .fileMissing {
+        } catch  where error.code as? FormatsCode == .fileMissing {
             throw Diagnostic(
                 FormatsCode.ggufSplit, file: path, found: "part \(index + 1) of \(count), which is not there",
                 expected: "all parts in one folder", fix: "Download the missing part")

@@ -90,7 +90,8 @@ enum GGUFTensorTable {
             guard entry.offset == end else {
                 let why =
                     entry.offset % alignment != 0
-                    ? "which is no multiple of the alignment" : entry.offset < end ? "inside the tensor before" : "after a gap"
+                    ? "which is no multiple of the alignment"
+                    : entry.offset < end ? "inside the tensor before" : "after a gap"
                 throw Diagnostic(
                     FormatsCode.ggufLayout, at: place, found: "data offset \(entry.offset), \(why)",
                     expected: "data offset \(end), on the alignment of \(alignment)",

@@ -70,7 +70,8 @@ struct ShardIndex {
     }
 
     private static func checkName(_ name: String, tensor: String) throws(Diagnostic) {
-        let plain = !name.isEmpty && name != "." && name != ".." && name.utf8.count <= 255
+        let plain =
+            !name.isEmpty && name != "." && name != ".." && name.utf8.count <= 255
             && !name.utf8.contains { $0 < 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }
         guard plain else {
             throw error(
@@ -95,13 +96,14 @@ struct ShardIndex {
             let source: WeightSource
             do {
                 source = try read(shard)
-            } catch where error.code as? FormatsCode == .fileMissing {
+            } catch  where error.code as? FormatsCode == .fileMissing {
                 throw Diagnostic(
                     FormatsCode.shardFile, file: path, at: "\"\(name)\"", found: "a file that is not in the folder",
                     expected: "all \(shards.count) files", fix: "Download the missing file")
             }
             for tensor in source.tensors {
-                try check(tensor, inShard: number, seenIn: seen.updateValue(number, forKey: BytewiseString(tensor.name)))
+                try check(
+                    tensor, inShard: number, seenIn: seen.updateValue(number, forKey: BytewiseString(tensor.name)))
             }
             tensors += source.tensors
             files += source.files
@@ -138,11 +140,13 @@ struct ShardIndex {
 
     private func checkComplete(_ seen: [BytewiseString: Int]) throws(Diagnostic) {
         guard seen.count < shardOfTensor.count else { return }
-        let missing = shardOfTensor.keys.filter { seen[$0] == nil }.map(\.text)
+        let missing =
+            shardOfTensor.keys.filter { seen[$0] == nil }.map(\.text)
             .min { $0.utf8.lexicographicallyPrecedes($1.utf8) } ?? ""
         throw Diagnostic(
             FormatsCode.shardTensors, file: path, at: "tensor \"\(missing)\"",
-            found: "it in the index but not in \(shardOfTensor[BytewiseString(missing)].map { shards[$0] } ?? "a file")",
+            found:
+                "it in the index but not in \(shardOfTensor[BytewiseString(missing)].map { shards[$0] } ?? "a file")",
             expected: "every tensor of the index", fix: "Download that file again")
     }
 

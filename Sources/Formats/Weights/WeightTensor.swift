@@ -71,7 +71,7 @@ package struct WeightTensor: @unchecked Sendable {
         convert(bytes.baseAddress! + start / block * type.blockBytes, output.baseAddress, output.count)
     }
 
-    /// How many values are NaN or infinite; reads the whole tensor piece by piece, 0 for types that have no such values.
+    /// How many values are NaN or infinite, 0 for types that have no such values; reads the tensor piece by piece.
     ///
     /// - Throws: `weightsType`.
     package func nonfiniteCount() throws(Diagnostic) -> Int {
