@@ -64,3 +64,6 @@ package enum InstructionSet: String, Sendable, CaseIterable {
         }
     }
 }
+
+/// OpenBLAS's version and the kernels it has chosen.
+package func blasConfiguration() -> String { String(cString: openblas_get_config()) }

@@ -100,9 +100,21 @@ package struct Preparation {
 extension ExampleEncoder {
     package init(_ base: BaseModel, recipe: Recipe) throws(Diagnostic) {
         self.init(
-            tokenizer: base.tokenizer, renderer: try base.template.map { source throws(Diagnostic) in
-                try TemplateRenderer(source)
-            }, stopTokens: base.stopTokens, maximumLength: recipe.train.maximumLength,
-            tooLong: recipe.data.tooLong)
+            tokenizer: base.tokenizer, renderer: try base.renderer(), stopTokens: base.stopTokens,
+            maximumLength: recipe.train.maximumLength, tooLong: recipe.data.tooLong)
+    }
+}
+
+extension Preparation {
+    /// The tokens and predictions of the largest micro-batch of the first epoch.
+    var largestMicroBatch: (tokens: Int, predictions: Int) {
+        var largest = (tokens: 0, predictions: 0)
+        for step in steps(epoch: 0) {
+            for batch in microBatches(of: step) {
+                largest.tokens = max(largest.tokens, batch.tokens.count)
+                largest.predictions = max(largest.predictions, batch.predictionCount)
+            }
+        }
+        return largest
     }
 }

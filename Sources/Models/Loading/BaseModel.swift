@@ -210,3 +210,13 @@ extension BaseFiles {
         }
     }
 }
+
+extension BaseFiles {
+    /// The tokenizer of a model folder, a tokenizer.json, a SentencePiece model or a GGUF file.
+    package static func tokenizer(at path: String) throws(Diagnostic) -> any TextTokenizer {
+        if (try? PathKind(ofPath: path)) == .gguf {
+            return try Tokenizer(byteLevel: try VocabularyMetadata(try GGUFFile(path)), file: path)
+        }
+        return try loadTokenizer(at: path)
+    }
+}

@@ -1,0 +1,105 @@
+import ArgumentParser
+import Datasets
+import Diagnostics
+import Glibc
+import Recipes
+import StrictJSON
+import Training
+
+struct TrainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train", abstract: "Train an adapter as a recipe says.",
+        discussion: """
+            Example:
+              espalier train recipes/finance/banking77-quickstart.yaml --out runs/first --set train.epochs=2
+
+            The run's folder holds adapter/ (PEFT's layout), metrics.jsonl (a line a step) and run.json.
+            """)
+
+    @OptionGroup var recipe: RecipeOptions
+    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var output: JSONOption
+
+    @Option(help: "The run's folder, instead of the recipe's `out`.")
+    var out: String?
+
+    @Flag(help: "Go on with the run in the folder.")
+    var resume = false
+
+    @Flag(help: "Replace the run in the folder.")
+    var fresh = false
+
+    @Option(help: "Stop after this many optimiser steps; the schedule stays that of the whole run.")
+    var maxSteps: Int?
+
+    func validate() throws {
+        if let maxSteps, maxSteps < 1 { throw ValidationError("--max-steps takes 1 or more") }
+        if resume, fresh { throw ValidationError("--resume and --fresh exclude each other") }
+    }
+
+    func run() throws {
+        let loaded = try recipe.load()
+        let folder = try RunFolder(out ?? loaded.out.resolved, replacing: fresh || resume)
+        if resume { Console.note("No checkpoint was published in this folder: starting at step 0.") }
+        let workspace = threads.workspace()
+        let preparation = try Preparation(loaded, in: workspace)
+        Console.note(preparation.dataset.ledger.text)
+        let training = try TrainingRun(preparation, folder: folder, in: workspace)
+        var progress = ProgressLine()
+        let summary = try training.run(maximumSteps: maxSteps) { (event) throws(Diagnostic) in
+            progress.show(event)
+            return true
+        }
+        progress.finish()
+        if output.json {
+            try Console.write(
+                .object([
+                    "folder": .string(summary.folder), "steps": .integer(summary.steps),
+                    "final_loss": .number(summary.lastLoss), "train_seconds": .number(summary.trainSeconds),
+                    "tokens_per_second": .number(summary.tokensPerSecond), "peak_bytes": .integer(summary.peakBytes),
+                    "adapter_sha256": .string(summary.adapterDigest),
+                ]))
+        } else {
+            Console.note(
+                "\(summary.steps) steps in \(durationText(summary.trainSeconds)), "
+                    + "\(decimal(summary.tokensPerSecond, 0)) tokens/s, peak memory \(bytesText(summary.peakBytes)).")
+            Console.note("The adapter is in \(escaped(folder.adapterPath)).")
+        }
+    }
+}
+
+/// The state of a run on stderr: one line that changes on a terminal, otherwise a line now and then.
+struct ProgressLine {
+    private var lastShown: ContinuousClock.Instant?
+    private var lastText = ""
+    private var isOpen = false
+
+    mutating func show(_ event: TrainingRun.Event) {
+        switch event {
+        case .started(let steps, let parameters):
+            Console.note("Training \(parameters) parameters for \(steps) steps.")
+        case .step(let step, let progress):
+            let text =
+                "step \(progress.step)/\(progress.totalSteps)  loss \(decimal(step.loss, 4))  "
+                + "\(decimal(progress.tokensPerSecond, 0)) tokens/s  \(bytesText(progress.peakBytes))  "
+                + "\(durationText(progress.secondsLeft)) left"
+            let now = ContinuousClock().now
+            let isLast = progress.step == progress.totalSteps
+            if Console.isInteractive {
+                Console.note("\r\u{1B}[K" + text, terminator: "")
+                isOpen = true
+            } else if isLast || progress.step == 1 || lastShown.map({ now - $0 >= .seconds(5) }) ?? true {
+                Console.note(text)
+                lastShown = now
+            }
+        case .evaluated(let step, let loss):
+            finish()
+            Console.note("step \(step)  held-out loss \(decimal(loss, 4))")
+        }
+    }
+
+    mutating func finish() {
+        if isOpen { Console.note("") }
+        isOpen = false
+    }
+}
