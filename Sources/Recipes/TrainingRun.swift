@@ -164,20 +164,20 @@ extension PEFTConfig {
     /// - Throws: `adapterKey` or `adapterConfig` for an option under `adapter.peft` that PEFT or this version lacks.
     package init(_ recipe: Recipe) throws(Diagnostic) {
         let adapter = recipe.adapter
-        var members = PEFTConfig().json.object ?? JSONObject()
+        var config = PEFTConfig()
+        config.r = adapter.rank
+        config.alpha = adapter.alpha
+        config.dropout = adapter.dropout
+        config.useRSLoRA = adapter.isRankStabilized
+        config.layersToTransform = adapter.layers
+        switch adapter.targets {
+        case .allLinear: config.targetModules = .allLinear
+        case .names(let names): config.targetModules = .names(names)
+        case .pattern(let pattern): config.targetModules = .regex(pattern)
+        }
+        config.baseModel = recipe.baseName
+        var members = config.json.object ?? JSONObject()
         for (key, value) in adapter.peft.members { members[key] = value }
         try self.init(.object(members))
-        r = adapter.rank
-        alpha = adapter.alpha
-        dropout = adapter.dropout
-        useRSLoRA = adapter.isRankStabilized
-        layersToTransform = adapter.layers
-        switch adapter.targets {
-        case .allLinear: targetModules = .allLinear
-        case .names(let names): targetModules = .names(names)
-        case .pattern(let pattern): targetModules = .regex(pattern)
-        }
-        inferenceMode = true
-        baseModel = recipe.baseName
     }
 }
