@@ -77,6 +77,10 @@ let package = Package(
         tests("Evaluation", ["TestSupport", "Datasets", "StrictJSON", "Diagnostics"]),
         tests("CKernels", ["TestSupport", "Autograd"]),
         tests("Autograd", ["TestSupport", "CKernels"]),
+        tests("NN", ["TestSupport", "Autograd", "Formats", "StrictJSON"]),
+        .testTarget(
+            name: "EspalierTests", dependencies: ["espalier", "TestSupport", "StrictJSON", "Formats"],
+            swiftSettings: swiftFlags),
         tests("Models", ["TestSupport", "Tokenization", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
         tests("Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
     ],
