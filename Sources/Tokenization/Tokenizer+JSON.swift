@@ -10,12 +10,6 @@ extension Tokenizer {
         try self.init(tokenizerJSON: bytes, file: file, names: SpecialNames())
     }
 
-    /// The names of the tokens that begin and end a text, which tokenizer.json does not hold.
-    struct SpecialNames {
-        var beginning: String?
-        var end: String?
-    }
-
     convenience init(
         tokenizerJSON bytes: UnsafeRawBufferPointer, file: String, names: SpecialNames
     ) throws(Diagnostic) {
@@ -62,16 +56,8 @@ extension Tokenizer {
         var result: [AddedToken] = []
         var contents: [Int32: [UInt8]] = [:]
         for section in try root.sections("added_tokens") {
-            let content = Array(try section.string("content").utf8)
-            let token = AddedToken(
-                content: content, id: try section.tokenID("id"), isSpecial: try section.flag("special", default: false),
-                isNormalized: try section.flag("normalized", default: true),
-                isSingleWord: try section.flag("single_word", default: false),
-                stripsLeft: try section.flag("lstrip", default: false),
-                stripsRight: try section.flag("rstrip", default: false))
-            guard !content.isEmpty, content.count <= TokenizerLimit.searchedTokenBytes else {
-                throw invalid(section, "a text of \(content.count) bytes", "1 to \(TokenizerLimit.searchedTokenBytes)")
-            }
+            let token = try AddedToken(section, id: try section.tokenID("id"))
+            let content = token.content
             let known = contents.updateValue(content, forKey: token.id) ?? vocabulary.token(token.id).map(Array.init)
             if let known, known != content {
                 throw invalid(section, "the id \(token.id), which another token has", "an id of its own")

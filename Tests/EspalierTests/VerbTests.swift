@@ -1,0 +1,76 @@
+import Foundation
+import StrictJSON
+import TestSupport
+import Testing
+
+/// The verbs that print facts, as scripts call them.
+@Suite struct VerbTests {
+    @Test func parityOfAFixtureAndOfATraining() throws {
+        let model = Fixture.path("models/llama_gqa")
+        let outcome = try CommandLine.run([
+            "parity", "--base", model, "--expected", model + "/expected.safetensors", "--json",
+        ])
+        #expect(outcome.status == 0 && outcome.json?["ok"]?.bool == true, "\(outcome.errors)")
+        let training = try CommandLine.run([
+            "parity", "--base", model, "--adapter", model + "/lora", "--training", Fixture.path("training/llama_gqa"),
+            "--json",
+        ])
+        #expect(training.status == 0 && training.json?["ok"]?.bool == true, "\(training.errors)")
+        let wrong = try CommandLine.run([
+            "parity", "--base", model, "--expected", Fixture.path("models/llama_rope_linear/expected.safetensors"),
+        ])
+        #expect(wrong.status == 65)
+    }
+
+    @Test func everyInstructionSetAgrees() throws {
+        let model = Fixture.path("models/llama_gqa")
+        for name in ["generic", "avx2", "avx512", "avx512-bf16"] {
+            let outcome = try CommandLine.run(
+                ["parity", "--base", model, "--adapter", model + "/lora", "--tolerance", "1e-3", "--expected",
+                    model + "/lora_expected.safetensors", "--inputs", model + "/expected.safetensors"],
+                environment: ["ESPALIER_ISA": name])
+            #expect(outcome.status == 0, "\(name): \(outcome.output)")
+        }
+    }
+
+    @Test func tokenizeAGGUFAndATokenizerFile() throws {
+        let vectors = try JSONValue(parsing: Array(Fixture.data("gguf/tiny_llama_tokens.json")))
+        let entries = try #require(vectors["vectors"]?.array)
+        let lines = entries.map { JSONValue.object(["text": $0["text"]!]).serialized() }
+        let outcome = try CommandLine.run(
+            ["tokenize", "--tokenizer", Fixture.path("gguf/tiny_llama.gguf")],
+            input: lines.joined(separator: "\n") + "\n")
+        #expect(outcome.status == 0, "\(outcome.errors)")
+        let answers = outcome.output.split(separator: "\n", omittingEmptySubsequences: true)
+        #expect(answers.count == entries.count)
+        for (entry, answer) in zip(entries, answers) {
+            let answer = try JSONValue(parsing: String(answer))
+            #expect(answer["ids_plain"] == entry["ids"])
+        }
+    }
+
+    @Test func renderAConversation() throws {
+        let document = try JSONValue(parsing: Array(Fixture.data("chat_templates/chatml.json")))
+        let entry = document["cases"]?.array?.first ?? document["conversations"]?.array?.first ?? document.array?.first
+        #expect(entry != nil)
+        let outcome = try CommandLine.run(
+            ["render", "--template", Fixture.path("chat_templates/chatml.jinja"), "--now", "2025-03-14T09:26:53"],
+            input: #"{"messages": [{"role": "user", "content": "Hi"}], "add_generation_prompt": true}"# + "\n")
+        #expect(outcome.status == 0, "\(outcome.errors)")
+        #expect(try JSONValue(parsing: outcome.output)["rendered"]?.string?.contains("Hi<|im_end|>") == true)
+    }
+
+    @Test func planPreviewAndDoctor() throws {
+        let recipe = try TinyRecipe()
+        let plan = try CommandLine.run(["plan", recipe.path, "--json"])
+        #expect(plan.status == 0, "\(plan.errors)")
+        #expect(plan.json?["rows"]?.integer == 6 && plan.json?["trainable_parameters"]?.integer ?? 0 > 0)
+        #expect(plan.json?["predicted_peak_bytes"]?.integer ?? 0 > 0)
+        let preview = try CommandLine.run(["preview", recipe.path, "--rows", "2"])
+        #expect(preview.status == 0 && preview.output.contains("[") && preview.output.contains("learned"))
+        #expect(preview.output.contains("rows that learn to stop: 6 of 6"))
+        let doctor = try CommandLine.run(["doctor", "--json"])
+        #expect(doctor.json?["threads"]?.integer ?? 0 > 0)
+        #expect(!FileManager.default.fileExists(atPath: recipe.folder.path("run")))
+    }
+}
