@@ -11,7 +11,7 @@ fail() {
 }
 
 needed=$(sed -n '1s/^[^:]*: *\([0-9.]*\).*/\1/p' Package.swift)
-how_to_get_swift="Get it from https://www.swift.org/install/linux/ (swiftly, a package or a container), then run this again."
+how_to_get_swift="Get it from https://www.swift.org/install/linux/ (swiftly or a package), then run this again."
 
 command -v swift >/dev/null || fail "Swift is not installed; $needed or later is needed." "$how_to_get_swift"
 found=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9.]*\).*/\1/p' | head -n 1)
@@ -55,7 +55,8 @@ else
   fail "They need root. Run as root: apt-get install ${missing[*]}"
 fi
 say "Installing them: apt-get install ${missing[*]}"
-install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}")
+quietly=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends)
+install=("${as_root[@]}" "${quietly[@]}" "${missing[@]}")
 # The package lists may be absent (containers) or stale, so a failure is tried once more with fresh ones.
 "${install[@]}" </dev/null || { "${as_root[@]}" apt-get update -q && "${install[@]}" </dev/null; } ||
   fail "apt-get could not install them (see above). By hand: apt-get update && apt-get install ${missing[*]}"
