@@ -1,0 +1,44 @@
+# What can be done here: `make help`. The steps themselves are scripts in .ci/scripts.
+
+SWIFT ?= swift
+SCRIPTS := .ci/scripts
+# Tests run optimised: in a debug build the tokenizer, JSON and training tests take many times longer than their build.
+# Their own folder, because -enable-testing would otherwise rebuild the release products back and forth.
+TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test lint format quickstart fetch-base interop compare clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Check Swift, install missing Debian packages (nothing if all are there)
+	@$(SCRIPTS)/setup.sh
+
+build: ## Build the command line: .build/release/espalier
+	$(SWIFT) build -c release --product espalier
+
+test: ## Build and run the whole test suite; FILTER=name runs a part
+	$(SWIFT) build $(TEST_FLAGS) --build-tests
+	$(SWIFT) test $(TEST_FLAGS) --skip-build $(if $(FILTER),--filter '$(FILTER)')
+
+lint: ## Check the style of the Swift files
+	$(SWIFT) format lint --strict -r Sources Tests Package.swift
+
+format: ## Bring the Swift files into style
+	$(SWIFT) format -i -r Sources Tests Package.swift
+
+quickstart: ## Set up, build, fetch a small base model, train on it, compare; BASE=path uses a model you have
+	@BASE='$(BASE)' $(SCRIPTS)/quickstart.sh
+
+fetch-base: ## Fetch the quick start's base model into models/
+	@$(SCRIPTS)/fetch-base.sh
+
+interop: ## Compare with PyTorch and PEFT, element by element (downloads them)
+	@$(SCRIPTS)/interop.sh
+
+compare: ## Time the same training here and with PyTorch, PEFT and TRL (takes about an hour)
+	@$(SCRIPTS)/compare.sh
+
+clean: ## Delete what was built; models/ and runs/ stay
+	rm -rf .build .build-* .venv-interop
