@@ -1,16 +1,14 @@
 // The optimiser, the norm of a gradient, and dropout.
 
 static void adamw(float *parameter, const float *gradient, float *first, float *second, ptrdiff_t count,
-                  float gradient_scale, float learning_rate, float decay, float beta1, float beta2, float epsilon,
-                  float correction1, float correction2) {
-    float step = learning_rate / correction1, root = sqrtf(correction2), keep = 1.0f - learning_rate * decay;
+                  float gradient_scale, ek_adamw_factors f) {
     for (ptrdiff_t i = 0; i < count; i++) {
         float g = gradient[i] * gradient_scale;
-        float m = first[i] + (g - first[i]) * (1.0f - beta1);
-        float v = second[i] * beta2 + (1.0f - beta2) * g * g;
+        float m = first[i] + (g - first[i]) * f.first_rate;
+        float v = second[i] * f.second_keep + f.second_rate * g * g;
         first[i] = m;
         second[i] = v;
-        parameter[i] = parameter[i] * keep - step * m / (sqrtf(v) / root + epsilon);
+        parameter[i] = parameter[i] * f.keep - f.step * m / (sqrtf(v) / f.second_root + f.epsilon);
     }
 }
 

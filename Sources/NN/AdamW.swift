@@ -4,10 +4,10 @@ import Glibc
 
 /// AdamW (Loshchilov, Hutter 2019) as PyTorch computes it, with the gradient's norm clipped first.
 package struct AdamW {
-    package var beta1: Float
-    package var beta2: Float
-    package var epsilon: Float
-    package var weightDecay: Float
+    package var beta1: Double
+    package var beta2: Double
+    package var epsilon: Double
+    package var weightDecay: Double
     /// Gradients longer than this are shortened to it; nil: never.
     package var maximumNorm: Float?
 
@@ -18,7 +18,7 @@ package struct AdamW {
     package private(set) var secondMoments: [Tensor] = []
 
     package init(
-        beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-8, weightDecay: Float = 0,
+        beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8, weightDecay: Double = 0,
         maximumNorm: Float? = 1
     ) {
         self.beta1 = beta1
@@ -33,7 +33,7 @@ package struct AdamW {
     /// The parameters must be the same ones, in the same order, at every step.
     /// - Returns: the norm of the scaled gradient before clipping.
     package mutating func step(
-        _ parameters: [Parameter], scale: Float, learningRate: Float, in workspace: Workspace
+        _ parameters: [Parameter], scale: Float, learningRate: Double, in workspace: Workspace
     ) -> Float {
         if firstMoments.isEmpty {
             firstMoments = parameters.map { Tensor(zeros: $0.shape, in: workspace) }
@@ -44,8 +44,11 @@ package struct AdamW {
         let norm = scale * gradientNorm(parameters, in: workspace)
         // As torch.nn.utils.clip_grad_norm_ does it, its 1e-6 included.
         let clip = maximumNorm.map { min(1, $0 / (norm + 1e-6)) } ?? 1
-        let correction1 = Float(1 - pow(Double(beta1), Double(stepCount)))
-        let correction2 = Float(1 - pow(Double(beta2), Double(stepCount)))
+        let factors = ek_adamw_factors(
+            keep: Float(1 - learningRate * weightDecay),
+            step: Float(learningRate / (1 - pow(beta1, Double(stepCount)))), first_rate: Float(1 - beta1),
+            second_keep: Float(beta2), second_rate: Float(1 - beta2),
+            second_root: Float((1 - pow(beta2, Double(stepCount))).squareRoot()), epsilon: Float(epsilon))
         for (index, parameter) in parameters.enumerated() {
             let count = parameter.shape.count
             parameter.update(in: workspace) { value, gradient in
@@ -55,8 +58,7 @@ package struct AdamW {
                             let start = range.lowerBound
                             workspace.kernels.adamw(
                                 value + start, gradient + start, first + start, second + start, range.count,
-                                scale * clip, learningRate, weightDecay, beta1, beta2, epsilon, correction1,
-                                correction2)
+                                scale * clip, factors)
                         }
                     }
                 }

@@ -140,8 +140,8 @@ extension Duration {
 extension AdamW {
     init(_ train: Recipe.Train) {
         self.init(
-            beta1: Float(train.betas.0), beta2: Float(train.betas.1), epsilon: Float(train.epsilon),
-            weightDecay: Float(train.weightDecay), maximumNorm: train.clip.map { Float($0) })
+            beta1: train.betas.0, beta2: train.betas.1, epsilon: train.epsilon,
+            weightDecay: train.weightDecay, maximumNorm: train.clip.map { Float($0) })
     }
 }
 

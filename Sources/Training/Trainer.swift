@@ -70,7 +70,7 @@ package struct Trainer {
                 expected: "finite values", fix: "Lower train.learning_rate or lengthen train.warmup_steps")
         }
         let rate = schedule.rate(at: stepCount)
-        _ = optimizer.step(parameters, scale: scale, learningRate: Float(rate), in: workspace)
+        _ = optimizer.step(parameters, scale: scale, learningRate: rate, in: workspace)
         defer { stepCount += 1 }
         return TrainingStep(
             index: stepCount, loss: loss / weight, learningRate: rate, gradientNorm: norm,

@@ -50,7 +50,7 @@ import Testing
     }
 
     @Test func computeTargetsDoWithoutFoundation() throws {
-        for target in Self.levels[..<4].joined() {
+        for target in ["CKernels", "Batches", "StrictJSON", "Autograd", "NN", "Formats", "Models"] {
             for file in try swiftFiles(target) {
                 #expect(!(try imports(file)).contains("Foundation"), "\(target)/\(file.lastPathComponent)")
             }

@@ -40,8 +40,8 @@ import Testing
             let betas = try #require(entry["betas"]?.array).compactMap(\.number)
             let rates = try #require(entry["lr_at_step"]?.array).compactMap(\.number)
             var optimizer = AdamW(
-                beta1: Float(betas[0]), beta2: Float(betas[1]), epsilon: Float(try #require(entry["eps"]?.number)),
-                weightDecay: Float(try #require(entry["weight_decay"]?.number)),
+                beta1: betas[0], beta2: betas[1], epsilon: try #require(entry["eps"]?.number),
+                weightDecay: try #require(entry["weight_decay"]?.number),
                 maximumNorm: entry["max_grad_norm"]?.number.map { Float($0) })
             let parameters = try names.map { key in
                 let values = try #require(tensors["param0." + key]).floats()
@@ -56,13 +56,14 @@ import Testing
                         for index in 0..<count { gradient[index] = all[step * count + index] }
                     }
                 }
-                _ = optimizer.step(parameters, scale: 1, learningRate: Float(rate), in: workspace)
+                _ = optimizer.step(parameters, scale: 1, learningRate: rate, in: workspace)
                 for (key, parameter) in zip(names, parameters) {
                     guard let expected = tensors["\(name).params.\(key)"] else { continue }
                     let count = parameter.shape.count
                     let values = try expected.floats()[step * count..<(step + 1) * count]
                     for (actual, expected) in zip(parameter.floats!.elements, values) {
-                        #expect(abs(actual - expected) <= 1e-6, "\(name) \(key) step \(step)")
+                        // PyTorch's own f32 run is 9.3e-7 from one in double; ours may be as far to the other side.
+                        #expect(abs(actual - expected) <= 2e-6, "\(name) \(key) step \(step)")
                     }
                     compared += 1
                 }

@@ -34,6 +34,17 @@ enum { EK_ATTENTION_ROWS = 64, EK_ATTENTION_KEYS = 64 };
 
 typedef enum { EK_SILU = 0, EK_GELU = 1, EK_GELU_TANH = 2, EK_RELU2 = 3, EK_RELU = 4, EK_TANH = 5 } ek_activation;
 
+/// The factors of an AdamW step, computed in double as PyTorch does and rounded once.
+typedef struct {
+    float keep;         // 1 - learning rate * weight decay
+    float step;         // learning rate / (1 - beta1^t)
+    float first_rate;   // 1 - beta1
+    float second_keep;  // beta2
+    float second_rate;  // 1 - beta2
+    float second_root;  // sqrt(1 - beta2^t)
+    float epsilon;
+} ek_adamw_factors;
+
 typedef struct {
     const char *name;
 
@@ -75,10 +86,9 @@ typedef struct {
     void (*gemm_small)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const float *a, ptrdiff_t a_row, ptrdiff_t a_column,
                        const float *b, ptrdiff_t ldb, float *c, ptrdiff_t ldc, int accumulate);
 
-    // AdamW (Loshchilov, Hutter 2019) as PyTorch orders it; corrections are 1 - beta^step.
+    // AdamW (Loshchilov, Hutter 2019) as PyTorch orders it.
     void (*adamw)(float *parameter, const float *gradient, float *first, float *second, ptrdiff_t count,
-                  float gradient_scale, float learning_rate, float decay, float beta1, float beta2, float epsilon,
-                  float correction1, float correction2);
+                  float gradient_scale, ek_adamw_factors factors);
     // sum(x^2) in double, in a fixed order.
     double (*squared_norm)(const float *x, ptrdiff_t count);
 

@@ -29,8 +29,8 @@ package struct TrainingParity {
         var compared: Set<String> = []
         let parameters = adapter.parameters
         var optimizer = AdamW(
-            beta1: Float(settings.beta1), beta2: Float(settings.beta2), epsilon: Float(settings.epsilon),
-            weightDecay: Float(settings.weightDecay), maximumNorm: settings.maximumNorm.map { Float($0) })
+            beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
+            weightDecay: settings.weightDecay, maximumNorm: settings.maximumNorm.map { Float($0) })
         var microLosses: [Float] = [], stepLosses: [Float] = [], norms: [Float] = [], rates: [Float] = []
         var counts: [Float] = []
         for step in 0..<settings.steps {
@@ -48,7 +48,7 @@ package struct TrainingParity {
             let scale = 1 / Float(max(1, targets))
             compareClippedGradients(step, scale, optimizer, trajectory, &report, &compared)
             let rate = settings.schedule.rate(at: step)
-            norms.append(optimizer.step(parameters, scale: scale, learningRate: Float(rate), in: workspace))
+            norms.append(optimizer.step(parameters, scale: scale, learningRate: rate, in: workspace))
             stepLosses.append(Float(sum / Double(max(1, targets))))
             rates.append(Float(rate))
             counts.append(Float(targets))
