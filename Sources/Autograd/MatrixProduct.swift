@@ -1,3 +1,4 @@
+import CKernels
 import COpenBLAS
 
 /// A matrix in memory as one side of a product: `rows` x `columns` as stored, used transposed or not.
@@ -56,7 +57,10 @@ extension Workspace {
         accumulating: Bool
     ) {
         let (outputs, inputs) = (w.shape[0], w.shape[1])
-        forEachBlock(of: w) { block, weights in
+        if let packed = packed(x, rows: rows, depth: inputs) {
+            return packed.multiply(byTransposeOf: w, into: y, accumulating: accumulating)
+        }
+        forEachFloatBlock(of: w) { block, weights in
             multiply(
                 m: rows, n: block.count, k: inputs, Operand(pointer: x, leadingDimension: inputs),
                 Operand(pointer: weights, leadingDimension: inputs, isTransposed: true), into: y + block.lowerBound,
@@ -70,7 +74,10 @@ extension Workspace {
         accumulating: Bool
     ) {
         let (outputs, inputs) = (w.shape[0], w.shape[1])
-        forEachBlock(of: w) { block, weights in
+        if let packed = packed(dy, rows: rows, depth: outputs) {
+            return packed.multiply(by: w, into: dx, accumulating: accumulating)
+        }
+        forEachFloatBlock(of: w) { block, weights in
             multiply(
                 m: rows, n: inputs, k: block.count,
                 Operand(pointer: dy + block.lowerBound, leadingDimension: outputs),
@@ -84,18 +91,36 @@ extension Workspace {
         _ dy: UnsafePointer<Float>, outputs: Int, _ x: UnsafePointer<Float>, inputs: Int, rows: Int,
         into dw: UnsafeMutablePointer<Float>, accumulating: Bool, scale: Float = 1
     ) {
+        if let bf16Kernels {
+            let packed = PackedRows(rows: outputs, depths: [rows], kernels: bf16Kernels, in: self)
+            packed.append(dy, depth: rows, isTransposed: true, scale: scale)
+            return packed.multiply(
+                [ek_bf16_factor(x, stride: inputs, depth: rows, isTransposed: false)], columns: inputs, into: dw,
+                leadingDimension: inputs, accumulating: accumulating)
+        }
         multiply(
             m: outputs, n: inputs, k: rows, Operand(pointer: dy, leadingDimension: outputs, isTransposed: true),
             Operand(pointer: x, leadingDimension: inputs), into: dw, leadingDimension: inputs,
             accumulating: accumulating, alpha: scale)
     }
 
+    /// Calls `body` with blocks of rows of `w`, from the first on: all at once where they are bf16 or floats in memory.
+    func forEachBlock(of w: Parameter, _ body: (WeightBlock) -> Void) {
+        let (rows, inputs) = (w.shape[0], w.shape[1])
+        if case .encoded(let matrix) = w.contents, let values = matrix.bf16 {
+            return body(WeightBlock(rows: 0..<rows, inputs: inputs, values: .bf16(values)))
+        }
+        forEachFloatBlock(of: w) { block, values in
+            body(WeightBlock(rows: block, inputs: inputs, values: .floats(values)))
+        }
+    }
+
     /// Calls `body` with blocks of rows of `w` as floats: all at once where they are floats already, otherwise decoded
-    /// some 4 million elements at a time, so that the base is never converted as a whole.
-    private func forEachBlock(of w: Parameter, _ body: (Range<Int>, UnsafePointer<Float>) -> Void) {
+    /// some 4 million elements at a time, so that the base is never converted as a whole. Blocks begin at even rows.
+    private func forEachFloatBlock(of w: Parameter, _ body: (Range<Int>, UnsafePointer<Float>) -> Void) {
         let (rows, columns) = (w.shape[0], w.shape[1])
         if let floats = w.floats { return body(0..<rows, floats.pointer) }
-        let rowsPerBlock = max(1, min(rows, decodedElements / max(1, columns)))
+        let rowsPerBlock = max(2, decodedElements / max(1, columns) / 2 * 2)
         for start in stride(from: 0, to: rows, by: rowsPerBlock) {
             let block = start..<min(rows, start + rowsPerBlock)
             let decoded = Tensor(Shape(block.count, columns), in: self) { out in

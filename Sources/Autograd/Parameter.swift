@@ -72,17 +72,24 @@ package final class Parameter {
 }
 
 /// A matrix in the encoding of a file: bf16, f16 or quantised blocks, decoded some rows at a time as it is used.
-package struct EncodedMatrix: Sendable {
+///
+/// `@unchecked Sendable`: what `bf16` points to is only read.
+package struct EncodedMatrix: @unchecked Sendable {
     package typealias Decode = @Sendable (_ rows: Range<Int>, _ out: UnsafeMutablePointer<Float>) -> Void
 
     package let rows: Int
     package let columns: Int
+    /// The elements where they lie in memory as bf16, row after row; `decode` keeps them alive.
+    let bf16: UnsafePointer<UInt16>?
     private let decodeRows: Decode
 
-    /// - Parameter decode: writes the rows asked for as floats; it keeps alive whatever it reads from.
-    package init(rows: Int, columns: Int, decode: @escaping Decode) {
+    /// - Parameters:
+    ///   - bf16: the elements, if they are bf16 in memory, row after row.
+    ///   - decode: writes the rows asked for as floats; it keeps alive whatever it reads from, `bf16` included.
+    package init(rows: Int, columns: Int, bf16: UnsafePointer<UInt16>? = nil, decode: @escaping Decode) {
         self.rows = rows
         self.columns = columns
+        self.bf16 = bf16
         decodeRows = decode
     }
 

@@ -8,15 +8,23 @@ package final class Workspace: @unchecked Sendable {
     package let threads: ThreadPool
     package let buffers = BufferPool()
     package let instructionSet: InstructionSet
+    /// What products are computed in: bf16 only where the instruction set has it.
+    package let precision: Precision
     package let kernels: ek_kernels
+    /// The kernels of products in bf16; nil: products are computed in f32.
+    let bf16Kernels: ek_bf16_kernels?
     /// One slot a worker. A pointer, because an array's uniqueness check would itself be a race.
     private let scratch: UnsafeMutablePointer<Storage?>
 
-    /// - Parameter threadCount: the threads to compute with, the caller's included; at least 1.
-    package init(threadCount: Int, instructionSet: InstructionSet = .selected) {
+    /// - Parameters:
+    ///   - threadCount: the threads to compute with, the caller's included; at least 1.
+    ///   - precision: of matrix products; bf16 needs an instruction set that has it, otherwise it means f32.
+    package init(threadCount: Int, instructionSet: InstructionSet = .selected, precision: Precision = .f32) {
         _ = singleThreadedBLAS
         threads = ThreadPool(count: threadCount)
         self.instructionSet = instructionSet
+        bf16Kernels = precision == .bf16 ? ek_bf16_kernels_for(instructionSet.rawKind)?.pointee : nil
+        self.precision = bf16Kernels == nil ? .f32 : .bf16
         kernels = ek_kernels_for(instructionSet.rawKind).pointee
         scratch = .allocate(capacity: threads.count)
         scratch.initialize(repeating: nil, count: threads.count)
@@ -40,6 +48,12 @@ package final class Workspace: @unchecked Sendable {
 
 /// OpenBLAS works on one thread: the tiles it gets are handed out by our own pool. Set once, before its first use.
 private let singleThreadedBLAS: Void = openblas_set_num_threads(1)
+
+/// What the factors of matrix products are rounded to; sums and everything else are f32.
+package enum Precision: String, Sendable, CaseIterable {
+    case f32
+    case bf16
+}
 
 /// A set of processor instructions for which there are kernels.
 package enum InstructionSet: String, Sendable, CaseIterable {

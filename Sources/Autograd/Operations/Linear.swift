@@ -27,11 +27,10 @@ package func linear(
     let workspace = x.tape.workspace
     let (rows, inputs, outputs) = (x.value.shape[0], w.shape[1], w.shape[0])
     precondition(x.value.shape[1] == inputs, "x \(x.value.shape) for a weight \(w.shape)")
-    var projected: Tensor?  // x·Aᵀ, [T, rank]
+    var projected: Tensor?  // scale-free dropout(x)·Aᵀ, [T, rank]
     let y = Tensor(Shape(rows, outputs), in: workspace) { y in
-        workspace.multiply(x.value.pointer, rows: rows, byTransposeOf: w, into: y, accumulating: false)
+        projected = multiply(x.value, by: w, lowRank, into: y, in: workspace)
         if let bias { addBias(bias, to: y, rows: rows, in: workspace) }
-        if let lowRank { projected = add(lowRank, of: x.value, to: y, outputs: outputs, in: workspace) }
     }
     let keepsInput = w.isTrainable || lowRank?.a.isTrainable == true
     let savedX = keepsInput ? x.value : nil
@@ -45,25 +44,46 @@ package func linear(
                     accumulating: accumulate)
             }
         }
-        adjoints.add(to: slot) { dx, accumulate in
-            workspace.multiply(dy.pointer, rows: rows, by: w, into: dx, accumulating: accumulate)
-        }
         if let lowRank, let projected {
-            lowRank.backward(dy, x: savedX, projected: projected, slot: slot, adjoints: adjoints)
+            lowRank.backward(dy, weight: w, x: savedX, projected: projected, slot: slot, adjoints: adjoints)
+        } else {
+            adjoints.add(to: slot) { dx, accumulate in
+                workspace.multiply(dy.pointer, rows: rows, by: w, into: dx, accumulating: accumulate)
+            }
         }
     }
 }
 
-/// y += scale · dropout(x)·Aᵀ·Bᵀ; returns dropout(x)·Aᵀ.
-private func add(
-    _ term: LowRankTerm, of x: Tensor, to y: UnsafeMutablePointer<Float>, outputs: Int, in workspace: Workspace
-) -> Tensor {
-    let (rows, rank) = (x.shape[0], term.a.shape[0])
+/// y = x·wᵀ + scale · dropout(x)·Aᵀ·Bᵀ; returns dropout(x)·Aᵀ.
+private func multiply(
+    _ x: Tensor, by w: Parameter, _ term: LowRankTerm?, into y: UnsafeMutablePointer<Float>, in workspace: Workspace
+) -> Tensor? {
+    let (rows, inputs) = (x.shape[0], x.shape[1])
+    guard let term else {
+        workspace.multiply(x.pointer, rows: rows, byTransposeOf: w, into: y, accumulating: false)
+        return nil
+    }
+    let rank = term.a.shape[0]
     let input = term.dropout.map { $0.applied(to: x, in: workspace) } ?? x
+    defer { withExtendedLifetime(input) {} }
+    // In bf16, [x | scale · p]·[w | B]ᵀ is one product, and x is rounded and packed once.
+    if let packed = workspace.packed(x.pointer, rows: rows, depth: inputs, extra: rank) {
+        let projected = Tensor(Shape(rows, rank), in: workspace) {
+            if term.dropout == nil {
+                packed.multiply(byTransposeOf: term.a, into: $0, accumulating: false)
+            } else {
+                workspace.multiply(input.pointer, rows: rows, byTransposeOf: term.a, into: $0, accumulating: false)
+            }
+        }
+        packed.append(projected.pointer, depth: rank, scale: term.scale)
+        packed.multiply(byTransposeOf: w, and: term.b, into: y, accumulating: false)
+        return projected
+    }
     let projected = Tensor(Shape(rows, rank), in: workspace) {
         workspace.multiply(input.pointer, rows: rows, byTransposeOf: term.a, into: $0, accumulating: false)
     }
-    withExtendedLifetime(input) {}
+    workspace.multiply(x.pointer, rows: rows, byTransposeOf: w, into: y, accumulating: false)
+    let outputs = w.shape[0]
     term.b.withFloats(in: workspace) { b in
         workspace.multiply(
             m: rows, n: outputs, k: rank, Operand(pointer: projected.pointer, leadingDimension: rank),
@@ -74,23 +94,16 @@ private func add(
 }
 
 extension LowRankTerm {
-    fileprivate func backward(_ dy: Tensor, x: Tensor?, projected: Tensor, slot: Slot, adjoints: Adjoints) {
+    /// Adds the gradients of A and B, and with those of the whole layer's product dx = dy·w + scale · (dy·B)·A.
+    fileprivate func backward(
+        _ dy: Tensor, weight w: Parameter, x: Tensor?, projected: Tensor, slot: Slot, adjoints: Adjoints
+    ) {
         let workspace = adjoints.workspace
-        let (rows, outputs, inputs, rank) = (dy.shape[0], b.shape[0], a.shape[1], a.shape[0])
-        b.accumulateGradient(in: workspace) { db, accumulate in
-            workspace.multiplyOuter(
-                dy.pointer, outputs: outputs, projected.pointer, inputs: rank, rows: rows, into: db,
-                accumulating: accumulate, scale: scale)
-        }
+        let (rows, rank, inputs) = (dy.shape[0], a.shape[0], a.shape[1])
+        addGradientOfB(dy, projected: projected, in: workspace)
         guard slot.isNeeded || a.isTrainable else { return }
-        let dprojected = Tensor(Shape(rows, rank), in: workspace) { out in
-            b.withFloats(in: workspace) { b in
-                workspace.multiply(
-                    m: rows, n: rank, k: outputs, Operand(pointer: dy.pointer, leadingDimension: outputs),
-                    Operand(pointer: b, leadingDimension: rank), into: out, leadingDimension: rank,
-                    accumulating: false, alpha: scale)
-            }
-        }
+        let packed = workspace.packed(dy.pointer, rows: rows, depth: dy.shape[1], extra: rank)
+        let dprojected = gradientOfProjection(dy, packed: packed, in: workspace)
         if let x, a.isTrainable {
             let input = dropout.map { $0.applied(to: x, in: workspace) } ?? x
             a.accumulateGradient(in: workspace) { da, accumulate in
@@ -99,6 +112,54 @@ extension LowRankTerm {
                     accumulating: accumulate)
             }
         }
+        if let packed, dropout == nil {
+            packed.append(dprojected.pointer, depth: rank)
+            return adjoints.add(to: slot) { dx, accumulate in
+                packed.multiply(by: w, and: a, into: dx, accumulating: accumulate)
+            }
+        }
+        adjoints.add(to: slot) { dx, accumulate in
+            if let packed {
+                packed.multiply(by: w, into: dx, accumulating: accumulate)
+            } else {
+                workspace.multiply(dy.pointer, rows: rows, by: w, into: dx, accumulating: accumulate)
+            }
+        }
+        addGradientOfInput(dprojected, slot: slot, adjoints: adjoints)
+    }
+
+    /// db += scale · dyᵀ·p
+    private func addGradientOfB(_ dy: Tensor, projected: Tensor, in workspace: Workspace) {
+        let (rows, outputs, rank) = (dy.shape[0], b.shape[0], b.shape[1])
+        b.accumulateGradient(in: workspace) { db, accumulate in
+            workspace.multiplyOuter(
+                dy.pointer, outputs: outputs, projected.pointer, inputs: rank, rows: rows, into: db,
+                accumulating: accumulate, scale: scale)
+        }
+    }
+
+    /// scale · dy·B, [T, rank]
+    private func gradientOfProjection(_ dy: Tensor, packed: PackedRows?, in workspace: Workspace) -> Tensor {
+        let (rows, outputs, rank) = (dy.shape[0], b.shape[0], b.shape[1])
+        var result = Tensor(Shape(rows, rank), in: workspace) { out in
+            if let packed { return packed.multiply(by: b, into: out, accumulating: false) }
+            b.withFloats(in: workspace) { b in
+                workspace.multiply(
+                    m: rows, n: rank, k: outputs, Operand(pointer: dy.pointer, leadingDimension: outputs),
+                    Operand(pointer: b, leadingDimension: rank), into: out, leadingDimension: rank,
+                    accumulating: false, alpha: scale)
+            }
+        }
+        if packed != nil {
+            result.update(in: workspace) { workspace.kernels.add_scaled($0, $0, scale, rows * rank, 0) }
+        }
+        return result
+    }
+
+    /// dx += dp·A, through the dropout
+    private func addGradientOfInput(_ dprojected: Tensor, slot: Slot, adjoints: Adjoints) {
+        let workspace = adjoints.workspace
+        let (rows, inputs) = (dprojected.shape[0], a.shape[1])
         guard let dropout else {
             return adjoints.add(to: slot) { dx, accumulate in
                 workspace.multiply(dprojected.pointer, rows: rows, by: a, into: dx, accumulating: accumulate)

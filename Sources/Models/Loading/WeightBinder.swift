@@ -46,7 +46,7 @@ struct WeightBinder {
                 expected: "a readable type whose blocks fill the rows")
         }
         return Parameter(
-            EncodedMatrix(rows: rows, columns: columns) { range, out in
+            EncodedMatrix(rows: rows, columns: columns, bf16: permutation == nil ? tensor.bf16 : nil) { range, out in
                 func read(_ start: Int, _ count: Int, _ out: UnsafeMutablePointer<Float>) {
                     // The type was checked above, so that this cannot fail.
                     try? tensor.readFloats(
@@ -91,6 +91,14 @@ struct WeightBinder {
             ModelsCode.tensor, file: file, at: "tensor \"\(left)\"", found: "a tensor that this model has no place for",
             expected: "only the tensors that the config describes",
             fix: "Use the config.json that belongs to the weights")
+    }
+}
+
+extension WeightTensor {
+    /// The elements, if they are bf16 at an address that can be read as such.
+    fileprivate var bf16: UnsafePointer<UInt16>? {
+        guard type == .bf16, let base = bytes.baseAddress, UInt(bitPattern: base) % 2 == 0 else { return nil }
+        return base.assumingMemoryBound(to: UInt16.self)
     }
 }
 

@@ -1,0 +1,168 @@
+import CKernels
+
+/// The left side of bf16 products: rows rounded to bf16 and packed once, for as many products as need them.
+///
+/// The reduction may consist of several parts, packed one after the other: [x | p] times a weight and a low-rank
+/// factor that stand on each other is one product.
+final class PackedRows {
+    let rows: Int
+    /// Pairs of neighbours along the reduction, all parts together.
+    let pairs: Int
+    private let storage: Storage
+    private let workspace: Workspace
+    private let kernels: ek_bf16_kernels
+    private var packedPairs = 0
+
+    /// Space for `rows` rows with parts of these depths.
+    init(rows: Int, depths: [Int], kernels: ek_bf16_kernels, in workspace: Workspace) {
+        self.rows = rows
+        self.workspace = workspace
+        self.kernels = kernels
+        pairs = depths.reduce(0) { $0 + ek_bf16_pairs($1) }
+        storage = Storage(byteCount: 4 * ek_bf16_packed_words(rows, pairs), pool: workspace.buffers)
+    }
+
+    /// Packs the next part: scale · `values`, which are [rows, depth], or [depth, rows] if `isTransposed`.
+    func append(_ values: UnsafePointer<Float>, depth: Int, isTransposed: Bool = false, scale: Float = 1) {
+        let (rows, pairs, firstPair, words) = (rows, pairs, packedPairs, words)
+        precondition(firstPair + ek_bf16_pairs(depth) <= pairs, "a part of depth \(depth) too many")
+        packedPairs += ek_bf16_pairs(depth)
+        let stride = isTransposed ? rows : depth
+        workspace.threads.forEach(ek_bf16_tiles(rows)) { [kernels] tile, _ in
+            kernels.pack_left(
+                words, pairs, firstPair, values, stride, isTransposed ? 1 : 0, rows, depth, scale, tile)
+        }
+    }
+
+    /// c [rows, columns] (+)= these rows, from `firstPair` on, times `factors` standing on each other.
+    func multiply(
+        firstPair: Int = 0, _ factors: [ek_bf16_factor], columns: Int, into c: UnsafeMutablePointer<Float>,
+        leadingDimension: Int, accumulating: Bool
+    ) {
+        precondition((1...2).contains(factors.count), "\(factors.count) factors")
+        let depth = factors.reduce(0) { $0 + ek_bf16_pairs($1.depth) }
+        precondition(firstPair + depth <= packedPairs, "\(depth) pairs from \(firstPair) of \(packedPairs) packed")
+        guard rows > 0, columns > 0 else { return }
+        var product = ek_bf16_product()
+        product.rows = rows
+        product.columns = columns
+        product.left = UnsafePointer(words) + firstPair * EK_BF16_TILE_STRIDE
+        product.left_pairs = pairs
+        product.factors.0 = factors[0]
+        if factors.count > 1 { product.factors.1 = factors[1] }
+        product.factor_count = Int32(factors.count)
+        product.accumulate = accumulating ? 1 : 0
+        product.c = c
+        product.ldc = leadingDimension
+        withUnsafePointer(to: product) { product in
+            var cut = ek_bf16_cut_of(product)
+            withUnsafePointer(to: &cut) { cut in
+                workspace.threads.forEach(cut.pointee.row_pieces * cut.pointee.column_pieces) { item, worker in
+                    let scratch = workspace.scratch(worker: worker, count: cut.pointee.scratch_bytes / 4)
+                    kernels.multiply(product, cut, item, scratch)
+                }
+            }
+        }
+    }
+
+    private var words: UnsafeMutablePointer<UInt32> {
+        UnsafeMutableRawPointer(storage.floats).assumingMemoryBound(to: UInt32.self)
+    }
+}
+
+extension ek_bf16_factor {
+    /// Floats as they are in memory: R's rows, [depth, columns], or its columns, [columns, depth].
+    init(_ values: UnsafePointer<Float>, stride: Int, depth: Int, isTransposed: Bool) {
+        self.init(
+            values: UnsafeRawPointer(values), stride: stride, depth: depth, is_f32: 1,
+            is_transposed: isTransposed ? 1 : 0)
+    }
+
+    init(_ values: UnsafePointer<UInt16>, stride: Int, depth: Int, isTransposed: Bool) {
+        self.init(
+            values: UnsafeRawPointer(values), stride: stride, depth: depth, is_f32: 0,
+            is_transposed: isTransposed ? 1 : 0)
+    }
+}
+
+/// A block of rows of a weight [out, in] as it lies in memory: bf16 or floats.
+struct WeightBlock {
+    let rows: Range<Int>
+    let inputs: Int
+    let values: Values
+
+    enum Values {
+        case bf16(UnsafePointer<UInt16>)
+        case floats(UnsafePointer<Float>)
+    }
+
+    /// The right side of x·Wᵀ, with one column for each row of the block.
+    var transposed: ek_bf16_factor { factor(depth: inputs, isTransposed: true) }
+
+    /// The right side of dy·W.
+    var asStored: ek_bf16_factor { factor(depth: rows.count, isTransposed: false) }
+
+    private func factor(depth: Int, isTransposed: Bool) -> ek_bf16_factor {
+        switch values {
+        case .bf16(let values): ek_bf16_factor(values, stride: inputs, depth: depth, isTransposed: isTransposed)
+        case .floats(let values): ek_bf16_factor(values, stride: inputs, depth: depth, isTransposed: isTransposed)
+        }
+    }
+}
+
+extension Workspace {
+    /// `rows` rows of `values`, [rows, depth], packed for bf16 products; nil where products are computed in f32.
+    ///
+    /// - Parameter extra: the depth of a part that the caller will append.
+    func packed(_ values: UnsafePointer<Float>, rows: Int, depth: Int, extra: Int? = nil) -> PackedRows? {
+        guard let bf16Kernels else { return nil }
+        let depths = extra.map { [depth, $0] } ?? [depth]
+        let packed = PackedRows(rows: rows, depths: depths, kernels: bf16Kernels, in: self)
+        packed.append(values, depth: depth)
+        return packed
+    }
+}
+
+extension PackedRows {
+    /// y [T, out] (+)= x·wᵀ + p·bᵀ, where these rows are x and, if there is a `b` [out, rank], p after it.
+    func multiply(
+        byTransposeOf w: Parameter, and b: Parameter? = nil, into y: UnsafeMutablePointer<Float>, accumulating: Bool
+    ) {
+        let outputs = w.shape[0]
+        workspace.forEachBlock(of: w) { block in
+            func run(_ factors: [ek_bf16_factor]) {
+                multiply(
+                    factors, columns: block.rows.count, into: y + block.rows.lowerBound, leadingDimension: outputs,
+                    accumulating: accumulating)
+            }
+            guard let b else { return run([block.transposed]) }
+            let rank = b.shape[1]
+            b.withFloats(in: workspace) { b in
+                run([
+                    block.transposed,
+                    ek_bf16_factor(
+                        b + block.rows.lowerBound * rank, stride: rank, depth: rank, isTransposed: true),
+                ])
+            }
+        }
+    }
+
+    /// dx [T, in] (+)= dy·w + dp·a, where these rows are dy and, if there is an `a` [rank, in], dp after it.
+    func multiply(
+        by w: Parameter, and a: Parameter? = nil, into dx: UnsafeMutablePointer<Float>, accumulating: Bool
+    ) {
+        let (outputs, inputs) = (w.shape[0], w.shape[1])
+        workspace.forEachBlock(of: w) { block in
+            func run(_ factors: [ek_bf16_factor]) {
+                multiply(
+                    firstPair: block.rows.lowerBound / 2, factors, columns: inputs, into: dx, leadingDimension: inputs,
+                    accumulating: accumulating || block.rows.lowerBound > 0)
+            }
+            guard let a, block.rows.upperBound == outputs else { return run([block.asStored]) }
+            let rank = a.shape[0]
+            a.withFloats(in: workspace) { a in
+                run([block.asStored, ek_bf16_factor(a, stride: inputs, depth: rank, isTransposed: false)])
+            }
+        }
+    }
+}
