@@ -42,6 +42,9 @@ struct JinjaBudget: Sendable {
         }
     }
 
+    /// Charges the handling of items one by one: comparing, writing or filtering them.
+    mutating func charge(items count: Int) throws(JinjaError) { try charge(min(count, Self.maximumWork) * 96) }
+
     func checkDepth(_ depth: Int) throws(JinjaError) {
         if depth > Self.maximumDepth { throw .budget("values nested deeper than \(Self.maximumDepth)") }
     }

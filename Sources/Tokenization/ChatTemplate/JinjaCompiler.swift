@@ -85,39 +85,42 @@ struct JinjaCompiler {
         }
     }
 
+    /// Statements nest, so that what is not needed for the nesting stands in functions of its own: it would take room
+    /// in every frame.
     private mutating func statement(_ statement: JinjaStatement) throws(JinjaError) {
         switch statement.kind {
-        case .text: break
-        case .output(let values):
-            for value in values {
-                try expression(value)
-                emit(.emit)
-            }
         case .conditional(let branches, let otherwise): try conditional(branches, otherwise)
         case .loop(let loop): try self.loop(loop)
-        case .set(let target, let value):
-            for name in target.namespaces { emit(.checkNamespace(self.name(name))) }
-            try expression(value)
-            store(target)
         case .setBlock(let target, let filters, let body):
-            for name in target.namespaces { emit(.checkNamespace(self.name(name))) }
+            checkNamespaces(target)
             try captured(body, filters)
             store(target)
         case .macro(let macro):
             try self.macro(macro)
-            emit(.store(name(macro.name ?? "")))
-        case .call(let callee, let call, let body):
-            try expression(callee)
-            let shape = try arguments(call)
-            try macro(body)
-            emit(.callMacroWithCaller(shape))
-            emit(.emit)
+            store(.name(macro.name ?? ""))
+        case .call(let callee, let call, let body): try callBlock(callee, call, body)
         case .filterBlock(let filters, let body):
             try captured(body, filters)
             emit(.emit)
         case .with(let bindings, let body): try with(bindings, body)
         case .generation(let body): try generation(body)
         case .block(_, let body): try scoped(inner(body)) { compiler throws(JinjaError) in try compiler.body(body) }
+        default: try flat(statement)
+        }
+    }
+
+    /// Statements that hold no others.
+    private mutating func flat(_ statement: JinjaStatement) throws(JinjaError) {
+        switch statement.kind {
+        case .output(let values):
+            for value in values {
+                try expression(value)
+                emit(.emit)
+            }
+        case .set(let target, let value):
+            checkNamespaces(target)
+            try expression(value)
+            store(target)
         case .breakLoop:
             for instruction in openInLoop.reversed() { emit(instruction) }
             breaks[breaks.count - 1].append(reserve())
@@ -125,7 +128,22 @@ struct JinjaCompiler {
             for instruction in openInLoop.reversed() { emit(instruction) }
             continues[continues.count - 1].append(reserve())
         case .unsupported(let message): emit(.fail(constant(.text(message))))
+        default: break
         }
+    }
+
+    private mutating func checkNamespaces(_ target: JinjaTarget) {
+        for name in target.namespaces { emit(.checkNamespace(self.name(name))) }
+    }
+
+    private mutating func callBlock(
+        _ callee: JinjaExpression, _ call: JinjaCall, _ body: JinjaMacroDefinition
+    ) throws(JinjaError) {
+        try expression(callee)
+        let shape = try arguments(call)
+        try macro(body)
+        emit(.callMacroWithCaller(shape))
+        emit(.emit)
     }
 
     private mutating func conditional(
@@ -155,6 +173,7 @@ struct JinjaCompiler {
             try compiler.body(statements)
             compiler.openInLoop.removeLast(2)
             compiler.emit(.endCapture)
+            for filter in filters.reversed() { try compiler.checkName(of: filter) }
             try compiler.suffixes(filters)
         }
     }
@@ -214,11 +233,21 @@ struct JinjaCompiler {
 
     private mutating func passes(_ loop: JinjaLoop, _ number: Int) throws(JinjaError) {
         try condition(of: loop, number)
+        let (outerSymbols, outerOpen) = (symbols, openInLoop)
+        let start = beginPass(loop, number)
+        try body(loop.body)
+        symbols = outerSymbols
+        openInLoop = outerOpen
+        endPass(number, start)
+        try otherwise(loop)
+        emit(.endLoop)
+    }
+
+    /// Starts a pass in its own scope; returns where the next one starts.
+    private mutating func beginPass(_ loop: JinjaLoop, _ number: Int) -> Int {
         emit(.beginLoop(number))
         let start = here
         emit(.nextPass(number))
-        let outerOpen = openInLoop
-        let outerSymbols = symbols
         openInLoop = [.popScope]
         breaks.append([])
         continues.append([])
@@ -229,25 +258,28 @@ struct JinjaCompiler {
         symbols = inner
         program.loops[number].scope = scope(inner)
         store(loop.target)
-        try body(loop.body)
+        return start
+    }
+
+    private mutating func endPass(_ number: Int, _ start: Int) {
         emit(.passCompleted)
         emit(.popScope)
-        symbols = outerSymbols
-        openInLoop = outerOpen
         for position in continues.removeLast() { program.instructions[position] = .jump(here) }
         emit(.jump(start))
         for position in breaks.removeLast() { program.instructions[position] = .jump(here) }
         program.loops[number].end = here
-        if !loop.otherwise.isEmpty {
-            let skip = reserve()
-            openInLoop.append(.endLoop)
-            try scoped(self.inner(loop.otherwise)) { compiler throws(JinjaError) in
-                try compiler.body(loop.otherwise)
-            }
-            openInLoop.removeLast()
-            program.instructions[skip] = .jumpIfCompleted(here)
+    }
+
+    /// The `else` of a loop, which runs if no pass came to its end.
+    private mutating func otherwise(_ loop: JinjaLoop) throws(JinjaError) {
+        guard !loop.otherwise.isEmpty else { return }
+        let skip = reserve()
+        openInLoop.append(.endLoop)
+        try scoped(inner(loop.otherwise)) { compiler throws(JinjaError) in
+            try compiler.body(loop.otherwise)
         }
-        emit(.endLoop)
+        openInLoop.removeLast()
+        program.instructions[skip] = .jumpIfCompleted(here)
     }
 
     /// The code that decides whether an item is looped over; it stands beside the loop and runs for every item.
@@ -271,38 +303,50 @@ struct JinjaCompiler {
     // MARK: Macros
 
     private mutating func macro(_ macro: JinjaMacroDefinition) throws(JinjaError) {
-        let number = program.macros.count
-        program.macros.append(
-            JinjaMacroShape(
-                name: macro.name, parameters: macro.parameters.map { name($0) }, parameterNames: macro.parameters,
-                firstDefault: macro.parameters.count - macro.defaults.count))
-        let skip = reserve()
         let outer = (symbols, openInLoop, isConditional)
+        let skip = reserve()
+        let number = try beginMacro(macro)
+        try body(macro.body)
+        emit(.returnText)
+        (symbols, openInLoop, isConditional) = outer
+        program.instructions[skip] = .jump(here)
+        emit(.makeMacro(number))
+    }
+
+    /// Declares a macro and fills in its defaults; returns its number.
+    private mutating func beginMacro(_ macro: JinjaMacroDefinition) throws(JinjaError) -> Int {
+        var shape = JinjaMacroShape(
+            name: macro.name, parameters: macro.parameters.map { name($0) }, parameterNames: macro.parameters,
+            firstDefault: macro.parameters.count - macro.defaults.count)
         let inner = JinjaSymbols(parent: symbols)
         for parameter in macro.parameters { inner.declareParameter(parameter) }
         let asked = macro.body.namesUsed.intersection(["caller", "kwargs", "varargs"])
         for special in asked { inner.declareParameter(special) }
+        if asked.contains("caller"), macro.parameters.dropLast(macro.defaults.count).contains("caller") {
+            throw JinjaError(
+                .syntax,
+                "When defining macros or call blocks the special \"caller\" argument must be omitted or be given a default."
+            )
+        }
         let special = asked.subtracting(macro.parameters)
-        program.macros[number].takesCaller = special.contains("caller")
-        program.macros[number].takesKeywords = special.contains("kwargs")
-        program.macros[number].takesPositionals = special.contains("varargs")
+        shape.takesCaller = special.contains("caller")
+        shape.takesKeywords = special.contains("kwargs")
+        shape.takesPositionals = special.contains("varargs")
         for value in macro.defaults { inner.visit(value) }
         inner.visit(macro.body)
         symbols = inner
         openInLoop = []
-        program.macros[number].entry = here
-        program.macros[number].scope = scope(inner)
+        shape.entry = here
+        shape.scope = scope(inner)
+        program.macros.append(shape)
+        let number = program.macros.count - 1
         for (parameter, value) in zip(macro.parameters.suffix(macro.defaults.count), macro.defaults) {
             let bound = reserve()
             try expression(value)
             emit(.store(name(parameter)))
             program.instructions[bound] = .jumpIfBound(name(parameter), to: here)
         }
-        try body(macro.body)
-        emit(.returnText)
-        (symbols, openInLoop, isConditional) = outer
-        program.instructions[skip] = .jump(here)
-        emit(.makeMacro(number))
+        return number
     }
 
     // MARK: Expressions
@@ -324,6 +368,7 @@ struct JinjaCompiler {
             }
             emit(.dict(members.count))
         case .suffixed(let base, let suffixes):
+            for suffix in suffixes.reversed() { try checkName(of: suffix) }
             try self.expression(base)
             try self.suffixes(suffixes)
         case .not(let operand): try unary(operand, .not)
@@ -399,6 +444,17 @@ struct JinjaCompiler {
         isConditional = outer
     }
 
+    /// Refuses filters and tests that do not exist, unless they may never run.
+    private func checkName(of suffix: JinjaSuffix) throws(JinjaError) {
+        switch suffix {
+        case .filter(let name, let call) where JinjaFilters.all[name] == nil && !isConditional:
+            throw JinjaError(.syntax, "No filter named \(PythonText.quoted(name)).", line: call.line)
+        case .test(let name, let call, _) where JinjaTests.all[name] == nil && !isConditional:
+            throw JinjaError(.syntax, "No test named \(PythonText.quoted(name)).", line: call.line)
+        default: break
+        }
+    }
+
     private mutating func suffixes(_ suffixes: [JinjaSuffix]) throws(JinjaError) {
         for suffix in suffixes {
             switch suffix {
@@ -409,14 +465,8 @@ struct JinjaCompiler {
                 emit(.slice)
             case .call(let call): emit(.call(try arguments(call)))
             case .filter(let text, let call):
-                guard JinjaFilters.all[text] != nil || isConditional else {
-                    throw JinjaError(.syntax, "No filter named \(PythonText.quoted(text)).", line: call.line)
-                }
                 emit(.filter(name(text), call: try arguments(call)))
             case .test(let text, let call, let negated):
-                guard JinjaTests.all[text] != nil || isConditional else {
-                    throw JinjaError(.syntax, "No test named \(PythonText.quoted(text)).", line: call.line)
-                }
                 emit(.test(name(text), call: try arguments(call)))
                 if negated { emit(.not) }
             }

@@ -1,5 +1,7 @@
 /// Why a template could not be parsed or rendered, in the words that Jinja and Python use for it.
-struct JinjaError: Error, Sendable {
+///
+/// A class, because every frame of the recursive parser keeps room for errors.
+final class JinjaError: Error, Sendable {
     enum Kind: Sendable {
         case syntax
         /// The template itself refused, through `raise_exception`.
@@ -14,12 +16,12 @@ struct JinjaError: Error, Sendable {
         case budget
     }
 
-    var kind: Kind
-    var message: String
+    let kind: Kind
+    let message: String
     /// The line of the template, counted from 1, where it is known.
-    var line: Int?
+    let line: Int?
     /// The byte of the template, where it is known: syntax errors.
-    var offset: Int?
+    let offset: Int?
 
     init(_ kind: Kind, _ message: String, line: Int? = nil, offset: Int? = nil) {
         self.kind = kind
@@ -33,8 +35,6 @@ struct JinjaError: Error, Sendable {
 
     /// The same error with a line, if it does not have one yet.
     func at(line: Int) -> JinjaError {
-        var copy = self
-        if copy.line == nil { copy.line = line }
-        return copy
+        self.line == nil ? JinjaError(kind, message, line: line, offset: offset) : self
     }
 }

@@ -56,7 +56,7 @@ extension JinjaFilters {
         _ interpreter: JinjaInterpreter, _ path: [JinjaValue], _ item: JinjaValue, caseSensitive: Bool,
         default fallback: JinjaValue? = nil
     ) throws(JinjaError) -> JinjaValue {
-        try interpreter.budget.charge(64)
+        try interpreter.budget.charge(items: 1)
         let value = try lookUp(interpreter, path, in: item, default: fallback)
         return caseSensitive ? value : ignoringCase(value)
     }
@@ -191,9 +191,12 @@ extension JinjaFilters {
             let fallback = arguments.keyword("default")
             change = { item throws(JinjaError) in try lookUp(interpreter, path, in: item, default: fallback) }
         } else {
-            guard let name = arguments.positional.first else { throw .type("map requires a filter argument") }
+            guard let name = arguments.positional.first else {
+                return interpreter.generator([], failure: .type("map requires a filter argument"))
+            }
             guard let filter = name.text.flatMap({ JinjaFilters.all[$0.string] }) else {
-                throw .type("No filter named \(try interpreter.representation(name)).")
+                let failure = JinjaError.type("No filter named \(try interpreter.representation(name)).")
+                return interpreter.generator([], failure: failure)
             }
             let rest = JinjaArguments(
                 positional: Array(arguments.positional.dropFirst()), keywords: arguments.keywords)
@@ -209,7 +212,7 @@ extension JinjaFilters {
         var results: [JinjaValue] = []
         do {
             for item in try interpreter.items(of: value) {
-                try interpreter.budget.charge(64)
+                try interpreter.budget.charge(items: 1)
                 if let result = try change(item) { results.append(result) }
             }
         } catch {
@@ -227,13 +230,18 @@ extension JinjaFilters {
         var positional = arguments.positional[...]
         var attribute: [JinjaValue] = []
         if byAttribute {
-            guard let name = positional.popFirst() else { throw .type("Missing parameter for attribute name") }
+            guard let name = positional.popFirst() else {
+                return interpreter.generator([], failure: .type("Missing parameter for attribute name"))
+            }
             attribute = path(name)
         }
         let name = positional.popFirst()
         let rest = JinjaArguments(positional: Array(positional), keywords: arguments.keywords)
         let test = name.flatMap { $0.text }.flatMap { JinjaTests.all[$0.string] }
-        if let name, test == nil { throw .type("No test named \(try interpreter.representation(name)).") }
+        if let name, test == nil {
+            let failure = JinjaError.type("No test named \(try interpreter.representation(name)).")
+            return interpreter.generator([], failure: failure)
+        }
         return try lazily(interpreter, value) { item throws(JinjaError) in
             let subject = try lookUp(interpreter, attribute, in: item)
             let holds = test == nil ? interpreter.truth(subject) : try test?(interpreter, subject, rest) ?? false
@@ -266,7 +274,7 @@ extension JinjaFilters {
         // Backwards twice keeps equal items in their order.
         if reverse { keyed.reverse() }
         var result = try mergeSorted(keyed) { a, b throws(JinjaError) in
-            try interpreter.budget.charge(16)
+            try interpreter.budget.charge(items: 1)
             return try interpreter.isLess(a.key, b.key)
         }
         if reverse { result.reverse() }

@@ -113,9 +113,9 @@ extension JinjaFilters {
         if let own = bound[0]?.text {
             indentation = own
         } else {
-            let width = bound[0]?.index ?? 4
+            let width = max(0, bound[0]?.index ?? 4)
             try interpreter.budget.charge(width)
-            indentation = JinjaText(String(repeating: " ", count: max(0, width)))
+            indentation = JinjaText(String(repeating: " ", count: width))
         }
         let indentsFirst = bound[1].map(interpreter.truth) ?? false
         let indentsBlank = bound[2].map(interpreter.truth) ?? false

@@ -54,7 +54,7 @@ enum JinjaFilters {
             if let text = width.text {
                 indent = text.string
             } else if let count = width.index {
-                try interpreter.budget.charge(count)
+                try interpreter.budget.charge(max(0, count))
                 indent = String(repeating: " ", count: max(0, count))
             } else {
                 throw .type("can't multiply sequence by non-int of type '\(interpreter.typeName(width))'")

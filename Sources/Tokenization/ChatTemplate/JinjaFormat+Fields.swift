@@ -128,7 +128,7 @@ private struct JinjaFields {
         let index = Int(name) ?? nextAutomatic
         nextAutomatic += 1
         guard arguments.positional.indices.contains(index) else {
-            throw .type("Replacement index \(index) out of range for positional args tuple")
+            throw .type("tuple index out of range")
         }
         return arguments.positional[index]
     }

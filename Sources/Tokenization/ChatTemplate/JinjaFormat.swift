@@ -15,9 +15,11 @@ struct JinjaFormatSpec {
 
     init(_ text: String) throws(JinjaError) {
         var rest = Array(text.unicodeScalars)[...]
+        var hasFill = false
         let alignments: [Unicode.Scalar] = ["<", ">", "=", "^"]
         if rest.count > 1, alignments.contains(rest[rest.startIndex + 1]) {
             fill = String(Character(rest.removeFirst()))
+            hasFill = true
             alignment = rest.removeFirst()
         } else if let first = rest.first, alignments.contains(first) {
             alignment = rest.removeFirst()
@@ -29,10 +31,8 @@ struct JinjaFormatSpec {
         }
         if rest.first == "0" {
             rest.removeFirst()
-            if alignment == nil {
-                fill = "0"
-                alignment = "="
-            }
+            if !hasFill { fill = "0" }
+            alignment = alignment ?? "="
         }
         width = try Self.number(&rest) ?? 0
         if rest.first == "," || rest.first == "_" { grouping = String(Character(rest.removeFirst())) }
@@ -214,7 +214,7 @@ extension JinjaInterpreter {
             return try formatted(.int(code), spec)
         default:
             let code = String(conversion.type.value, radix: 16)
-            throw .type("unsupported format character '\(conversion.type)' (0x\(code))")
+            throw .type("unsupported format character '\(conversion.type)' (0x\(code)) at index \(conversion.index)")
         }
     }
 }
@@ -224,6 +224,8 @@ private struct JinjaConversion {
     var key: String?
     var spec = JinjaFormatSpec()
     var type: Unicode.Scalar = "s"
+    /// Where the type stands in the format.
+    var index = 0
 
     /// Reads what follows the percent sign.
     init(
@@ -256,6 +258,7 @@ private struct JinjaConversion {
         while let length = rest.first, ["h", "l", "L"].contains(length) { rest.removeFirst() }
         guard let type = rest.popFirst() else { throw .type("incomplete format") }
         self.type = type
+        index = rest.startIndex - 1
         if spec.alignment == "<" { spec.fill = " " }
     }
 

@@ -179,6 +179,7 @@ extension JinjaInterpreter {
         "__class__", "__delattr__", "__dir__", "__doc__", "__eq__", "__format__", "__ge__", "__getattribute__",
         "__getstate__", "__gt__", "__hash__", "__init__", "__init_subclass__", "__le__", "__lt__", "__ne__", "__new__",
         "__reduce__", "__reduce_ex__", "__repr__", "__setattr__", "__sizeof__", "__str__", "__subclasshook__",
+        "__add__", "__contains__", "__getitem__", "__iter__", "__len__", "__mul__", "__rmul__", "__setitem__",
     ]
 
     func setAttribute(_ name: String, of value: JinjaValue, to new: JinjaValue) throws(JinjaError) {
@@ -202,10 +203,10 @@ extension JinjaInterpreter {
         case .view(let view): return view.items.items
         case .range(let range): return range.numbers.map { .int($0) }
         case .string(let text):
-            try budget.charge(text.count * (16 + text.runs.count))
+            try budget.charge(text.count * (32 + text.runs.count))
             return text.characters.map { .string($0) }
         case .markup(let text):
-            try budget.charge(text.count * (16 + text.runs.count))
+            try budget.charge(text.count * (32 + text.runs.count))
             return text.characters.map { .markup($0) }
         case .object(let handle):
             if case .generator(var generator) = heap[handle] {
@@ -263,7 +264,16 @@ extension JinjaInterpreter {
         case .string(let text): return .string(try slice(text, bounds, positions))
         case .markup(let text): return .markup(try slice(text, bounds, positions))
         case .range(let range):
-            return .list(JinjaSequence(try positions(range.count ?? 0).map { .int(range.start + $0 * range.step) }))
+            let kept = try positions(range.count ?? 0)
+            guard let first = kept.first, let last = kept.last else {
+                return .range(JinjaRange(start: range.start, stop: range.start, step: 1))
+            }
+            // The end may lie past the integers; such a range is empty rather than a trap.
+            let step = range.step &* (kept.count > 1 ? kept[1] - first : max(-1, min(bounds.2, 1)))
+            return .range(
+                JinjaRange(
+                    start: range.start &+ first &* range.step, stop: range.start &+ last &* range.step &+ step,
+                    step: step))
         case .dict: throw .type("unhashable type: 'slice'")
         default: throw .type("'\(typeName(value))' object is not subscriptable")
         }

@@ -235,11 +235,14 @@ extension JinjaInterpreter {
         }
         var members: [(key: JinjaValue, value: JinjaValue)] = []
         if let source = arguments.positional.first {
+            if case .undefined(let undefined) = source { throw failure(undefined) }
             if case .dict(let dictionary) = source {
                 members = zip(dictionary.keys, dictionary.values).map { ($0, $1) }
             } else {
                 for (index, pair) in try items(of: source).enumerated() {
-                    let parts = try items(of: pair)
+                    guard let parts = try? items(of: pair) else {
+                        throw .type("cannot convert dictionary update sequence element #\(index) to a sequence")
+                    }
                     guard parts.count == 2 else {
                         throw .type(
                             "dictionary update sequence element #\(index) has length \(parts.count); 2 is required")

@@ -43,7 +43,7 @@ extension JinjaInterpreter {
 
     private func equal(_ a: [JinjaValue], _ b: [JinjaValue]) throws(JinjaError) -> Bool {
         guard a.count == b.count else { return false }
-        try budget.charge(a.count * 16)
+        try budget.charge(items: a.count)
         for (left, right) in zip(a, b) where try !equal(left, right) { return false }
         return true
     }
@@ -51,7 +51,7 @@ extension JinjaInterpreter {
     private func equal(_ a: JinjaDictionary, _ b: JinjaDictionary) throws(JinjaError) -> Bool {
         if a === b { return true }
         guard a.count == b.count else { return false }
-        try budget.charge(a.count * 16)
+        try budget.charge(items: a.count)
         for (key, value) in zip(a.keys, a.values) {
             guard let other = try b.value(for: key), try equal(value, other) else { return false }
         }
@@ -98,7 +98,7 @@ extension JinjaInterpreter {
         }
         switch (a, b) {
         case (.list(let left), .list(let right)), (.tuple(let left), .tuple(let right)):
-            try budget.charge(min(left.items.count, right.items.count) * 16)
+            try budget.charge(items: min(left.items.count, right.items.count))
             for (x, y) in zip(left.items, right.items) where try !equal(x, y) { return try order(x, y, symbol, holds) }
             return holds(Double(left.items.count), Double(right.items.count))
         default:
@@ -132,7 +132,7 @@ extension JinjaInterpreter {
     }
 
     private func isMember(_ item: JinjaValue, of items: [JinjaValue]) throws(JinjaError) -> Bool {
-        try budget.charge(items.count)
+        try budget.charge(items: items.count)
         for candidate in items where try equal(candidate, item) { return true }
         return false
     }

@@ -39,10 +39,10 @@ extension JinjaInterpreter {
         case .view(let view): try write(view.items.items, view.kind.rawValue + "([", "])", to: &writer)
         case .method(let method):
             writer.append("<built-in method \(method.name) of \(typeName(method.receiver)) object>")
-        case .function(let function): writer.append("<function \(function.rawValue)>")
+        case .function(let function): writer.append(function.description)
         case .object(let handle): try writeObject(handle, to: &writer)
         }
-        try budget.charge(16)
+        try budget.charge(items: 1)
     }
 
     private func write(

@@ -47,7 +47,7 @@ struct JinjaJSONWriter {
     }
 
     mutating func write(_ value: JinjaValue, _ interpreter: JinjaInterpreter) throws(JinjaError) {
-        try interpreter.budget.charge(16)
+        try interpreter.budget.charge(items: 1)
         switch value {
         case .null: text.append("null")
         case .bool(let truth): text.append(truth ? "true" : "false")
@@ -133,11 +133,7 @@ struct JinjaJSONWriter {
             case "\u{0}"..<"\u{20}": Self.appendEscape(UInt16(scalar.value), to: &result)
             default:
                 if ensuresASCII, scalar.value >= 0x7F {
-                    if scalar.value == 0x7F {
-                        result.unicodeScalars.append(scalar)
-                    } else {
-                        for unit in String(Character(scalar)).utf16 { Self.appendEscape(unit, to: &result) }
-                    }
+                    for unit in String(Character(scalar)).utf16 { Self.appendEscape(unit, to: &result) }
                 } else {
                     result.unicodeScalars.append(scalar)
                 }

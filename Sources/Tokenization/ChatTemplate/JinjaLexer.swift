@@ -111,7 +111,9 @@ struct JinjaLexer {
     }
 
     private func endOfSpace(from start: Int) -> Int {
-        bytes[start...].withUnsafeBufferPointer { buffer in start + PythonText.leadingSpace(buffer) }
+        // Most often there is none.
+        guard start < bytes.count, bytes[start] <= 0x20 || bytes[start] >= 0x80 else { return start }
+        return bytes[start...].withUnsafeBufferPointer { buffer in start + PythonText.leadingSpace(buffer) }
     }
 
     private mutating func addData(_ range: Range<Int>) {
@@ -138,7 +140,9 @@ struct JinjaLexer {
             }
             index += 1
         }
-        throw failure("Missing end of comment tag")
+        // As in Jinja, a comment that opens at the very end of the template is none.
+        guard start == bytes.count else { throw failure("Missing end of comment tag") }
+        move(to: start)
     }
 
     /// The end of a closing tag whose two characters stand at `index`, with the white space that goes with it.
@@ -188,7 +192,7 @@ struct JinjaLexer {
             }
             index += 1
         }
-        throw failure("Missing end of raw directive")
+        guard start == bytes.count else { throw failure("Missing end of raw directive") }
     }
 
     // MARK: Inside a tag
@@ -266,9 +270,7 @@ struct JinjaLexer {
     }
 
     private mutating func symbol(_ open: inout [JinjaSymbol]) throws(JinjaError) {
-        let two = String(decoding: bytes[position..<min(position + 2, bytes.count)], as: UTF8.self)
-        let one = String(decoding: bytes[position...position], as: UTF8.self)
-        guard let symbol = JinjaSymbol(rawValue: two) ?? JinjaSymbol(rawValue: one) else {
+        guard let symbol = JinjaSymbol(bytes[position], position + 1 < bytes.count ? bytes[position + 1] : 0) else {
             throw unexpected(bytes[position])
         }
         switch symbol {
@@ -283,7 +285,7 @@ struct JinjaLexer {
         default: break
         }
         add(.symbol(symbol))
-        move(to: position + symbol.rawValue.utf8.count)
+        move(to: position + symbol.length)
     }
 
     private func unexpected(_ byte: UInt8) -> JinjaError {

@@ -16,6 +16,9 @@ extension JinjaInterpreter {
             return .list(JinjaSequence(text.lines(keepingEnds: keepsEnds).map(make)))
         case "partition", "rpartition": return try partition(text, arguments, name, make)
         case "replace":
+            guard arguments.positional.count > 1 || !arguments.keywords.isEmpty else {
+                throw .type("replace expected at least 2 arguments, got \(arguments.positional.count)")
+            }
             let bound = try arguments.bind(name, ["old", "new", "count"], required: 2)
             let limit = bound[2]?.index ?? -1
             return make(
@@ -80,7 +83,7 @@ extension JinjaInterpreter {
         _ text: JinjaText, _ arguments: JinjaArguments, _ name: String
     ) throws(JinjaError) -> Bool {
         guard let wanted = arguments.positional.first, arguments.keywords.isEmpty else {
-            throw .type("\(name) expected at least 1 argument, got 0")
+            throw .type("\(name)() takes at least 1 argument (0 given)")
         }
         let range = try searched(text, arguments)
         let part = text.slice(range ?? 0..<0)
@@ -220,7 +223,7 @@ extension JinjaInterpreter {
     func padded(
         _ text: JinjaText, width: Int, fill: String, _ alignment: Alignment
     ) throws(JinjaError) -> JinjaText {
-        let missing = width - text.string.unicodeScalars.count
+        let missing = max(0, width) - text.string.unicodeScalars.count
         guard missing > 0 else { return text }
         try budget.charge(missing * fill.utf8.count)
         let left: Int

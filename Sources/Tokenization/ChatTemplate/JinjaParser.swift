@@ -135,9 +135,15 @@ struct JinjaParser {
         return statements
     }
 
+    private static let tags: Set<String> = [
+        "for", "if", "set", "macro", "call", "filter", "with", "generation", "block", "print", "break", "continue",
+        "extends", "include", "import", "from", "autoescape",
+    ]
+
     private mutating func statement() throws(JinjaError) -> JinjaStatement.Kind {
         let token = current
         guard case .name(let name) = token.kind else { throw failure("tag name expected") }
+        guard Self.tags.contains(name) else { throw unknownTag(name, at: token) }
         openTags.append(name)
         try advance()
         let kind = try statement(named: name, token)
@@ -166,11 +172,8 @@ struct JinjaParser {
                 throw failure(name == "break" ? "'break' outside loop" : "'continue' not properly in loop", at: token)
             }
             return name == "break" ? .breakLoop : .continueLoop
-        case "extends", "include", "import", "from": return try otherTemplate(name)
         case "autoescape": throw failure("autoescape is not available in chat templates", at: token)
-        default:
-            openTags.removeLast()
-            throw unknownTag(name, at: token)
+        default: return try otherTemplate()
         }
     }
 
@@ -285,7 +288,7 @@ struct JinjaParser {
     }
 
     /// Statements that name other templates: there are none, so they fail when they run.
-    private mutating func otherTemplate(_ name: String) throws(JinjaError) -> JinjaStatement.Kind {
+    private mutating func otherTemplate() throws(JinjaError) -> JinjaStatement.Kind {
         while true {
             switch current.kind {
             case .blockEnd, .end: return .unsupported("no loader for this environment specified")
@@ -305,6 +308,9 @@ struct JinjaParser {
                 defaults.append(try expression())
             } else if !defaults.isEmpty {
                 throw failure("non-default argument follows default argument")
+            }
+            guard !parameters.contains(name) else {
+                throw failure("duplicate argument \(PythonText.quoted(name)) in function definition")
             }
             parameters.append(name)
         }

@@ -20,7 +20,7 @@ indirect enum JinjaExpression: Sendable {
 }
 
 /// What follows an expression: `.name`, `[key]`, `(arguments)`, `| filter`, `is test`.
-enum JinjaSuffix: Sendable {
+indirect enum JinjaSuffix: Sendable {
     case attribute(String)
     case item(JinjaExpression)
     case slice(JinjaExpression?, JinjaExpression?, JinjaExpression?)

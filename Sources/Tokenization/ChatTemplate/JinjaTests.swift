@@ -2,7 +2,22 @@
 enum JinjaTests {
     typealias Test = @Sendable (JinjaInterpreter, JinjaValue, JinjaArguments) throws(JinjaError) -> Bool
 
-    static let all: [String: Test] = [
+    static let all: [String: Test] = Dictionary(uniqueKeysWithValues: kinds.map { ($0.key, alone($0.key, $0.value)) })
+        .merging(relations) { $1 }
+
+    /// A test that takes no arguments.
+    private static func alone(_ name: String, _ test: @escaping Test) -> Test {
+        { interpreter, value, arguments throws(JinjaError) in
+            guard arguments.positional.isEmpty, arguments.keywords.isEmpty else {
+                let count = arguments.positional.count + 1
+                throw .type("test_\(name)() takes 1 positional argument but \(count) were given")
+            }
+            return try test(interpreter, value, arguments)
+        }
+    }
+
+    /// Tests of a value by itself.
+    private static let kinds: [String: Test] = [
         "defined": { _, value, _ in !value.isUndefined },
         "undefined": { _, value, _ in value.isUndefined },
         "none": { _, value, _ in value.isNone },
@@ -18,12 +33,8 @@ enum JinjaTests {
         "iterable": isIterable,
         "callable": isCallable,
         "escaped": { _, value, _ in value.isMarkup },
-        "sameas": isSame,
         "odd": { interpreter, value, _ throws(JinjaError) in try remainder(interpreter, value, .int(2), is: 1) },
         "even": { interpreter, value, _ throws(JinjaError) in try remainder(interpreter, value, .int(2), is: 0) },
-        "divisibleby": { interpreter, value, arguments throws(JinjaError) in
-            try remainder(interpreter, value, try operand(arguments, "test_divisibleby", "num"), is: 0)
-        },
         "lower": { interpreter, value, _ throws(JinjaError) in
             PythonText.isAll(upper: false, try interpreter.outputText(value).string)
         },
@@ -31,7 +42,17 @@ enum JinjaTests {
             PythonText.isAll(upper: true, try interpreter.outputText(value).string)
         },
         "filter": { _, value, _ in value.text.map { JinjaFilters.all[$0.string] != nil } ?? false },
-        "test": { _, value, _ in value.text.map { JinjaTests.names.contains($0.string) } ?? false },
+        "test": { _, value, _ in
+            value.text.map { kinds[$0.string] != nil || relations[$0.string] != nil } ?? false
+        },
+    ]
+
+    /// Tests against another value.
+    private static let relations: [String: Test] = [
+        "sameas": isSame,
+        "divisibleby": { interpreter, value, arguments throws(JinjaError) in
+            try remainder(interpreter, value, try operand(arguments, "test_divisibleby", "num"), is: 0)
+        },
         "in": { interpreter, value, arguments throws(JinjaError) in
             try interpreter.contains(try operand(arguments, "test_in", "seq"), value)
         },
@@ -43,13 +64,6 @@ enum JinjaTests {
         "<=": comparison(.lessOrEqual), "le": comparison(.lessOrEqual),
     ]
 
-    private static let names: Set<String> = [
-        "defined", "undefined", "none", "boolean", "true", "false", "integer", "float", "number", "string", "mapping",
-        "sequence", "iterable", "callable", "escaped", "sameas", "odd", "even", "divisibleby", "lower", "upper",
-        "filter", "test", "in", "==", "eq", "equalto", "!=", "ne", ">", "gt", "greaterthan", ">=", "ge", "<", "lt",
-        "lessthan", "<=", "le",
-    ]
-
     private static func operand(
         _ arguments: JinjaArguments, _ function: String, _ name: String
     ) throws(JinjaError) -> JinjaValue {
@@ -59,7 +73,12 @@ enum JinjaTests {
     private static func comparison(_ comparison: JinjaComparison) -> Test {
         { interpreter, value, arguments throws(JinjaError) in
             guard arguments.positional.count == 1, arguments.keywords.isEmpty else {
-                throw .type("\(comparison.rawValue) expected 2 arguments, got \(arguments.positional.count + 1)")
+                let names: [JinjaComparison: String] = [
+                    .equal: "eq", .notEqual: "ne", .less: "lt", .lessOrEqual: "le", .greater: "gt",
+                    .greaterOrEqual: "ge",
+                ]
+                let name = names[comparison] ?? comparison.rawValue
+                throw .type("\(name) expected 2 arguments, got \(arguments.positional.count + 1)")
             }
             return try interpreter.compare(comparison, value, arguments.positional[0])
         }
@@ -73,8 +92,8 @@ enum JinjaTests {
 
     private static func isSequence(_ value: JinjaValue) -> Bool {
         switch value {
-        // A dictionary has a length and elements, which is all that Jinja asks for.
-        case .list, .tuple, .dict, .range, .string, .markup: true
+        // Dictionaries and undefined values have a length and elements, which is all that Jinja asks for.
+        case .list, .tuple, .dict, .range, .string, .markup, .undefined: true
         default: false
         }
     }

@@ -61,7 +61,7 @@ extension JinjaText {
                 rest = inner(rest, leading: !fromEnd, PythonText.isSpace)
                 if rest.isEmpty { return }
                 if ranges.count >= limit {
-                    ranges.append(inner(rest, leading: fromEnd, PythonText.isSpace))
+                    ranges.append(rest)
                     return
                 }
                 let after = inner(rest, leading: !fromEnd) { !PythonText.isSpace($0) }

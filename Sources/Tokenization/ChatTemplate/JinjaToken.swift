@@ -77,4 +77,42 @@ enum JinjaSymbol: String, Sendable {
     case pipe = "|"
     case comma = ","
     case semicolon = ";"
+
+    /// The symbol that starts with these two bytes.
+    init?(_ first: UInt8, _ second: UInt8) {
+        switch first {
+        case UInt8(ascii: "+"): self = .plus
+        case UInt8(ascii: "-"): self = .minus
+        case UInt8(ascii: "/"): self = second == first ? .doubleSlash : .slash
+        case UInt8(ascii: "*"): self = second == first ? .doubleStar : .star
+        case UInt8(ascii: "%"): self = .percent
+        case UInt8(ascii: "~"): self = .tilde
+        case UInt8(ascii: "["): self = .leftBracket
+        case UInt8(ascii: "]"): self = .rightBracket
+        case UInt8(ascii: "("): self = .leftParenthesis
+        case UInt8(ascii: ")"): self = .rightParenthesis
+        case UInt8(ascii: "{"): self = .leftBrace
+        case UInt8(ascii: "}"): self = .rightBrace
+        case UInt8(ascii: "="): self = second == UInt8(ascii: "=") ? .equal : .assign
+        case UInt8(ascii: "!"):
+            guard second == UInt8(ascii: "=") else { return nil }
+            self = .notEqual
+        case UInt8(ascii: ">"): self = second == UInt8(ascii: "=") ? .greaterOrEqual : .greater
+        case UInt8(ascii: "<"): self = second == UInt8(ascii: "=") ? .lessOrEqual : .less
+        case UInt8(ascii: "."): self = .dot
+        case UInt8(ascii: ":"): self = .colon
+        case UInt8(ascii: "|"): self = .pipe
+        case UInt8(ascii: ","): self = .comma
+        case UInt8(ascii: ";"): self = .semicolon
+        default: return nil
+        }
+    }
+
+    /// The number of bytes.
+    var length: Int {
+        switch self {
+        case .doubleSlash, .doubleStar, .equal, .notEqual, .greaterOrEqual, .lessOrEqual: 2
+        default: 1
+        }
+    }
 }

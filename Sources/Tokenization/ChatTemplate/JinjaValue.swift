@@ -235,6 +235,17 @@ enum JinjaFunction: String, Sendable, CaseIterable {
     case raiseException = "raise_exception"
     case strftimeNow = "strftime_now"
     case lipsum
+
+    /// How Python writes it.
+    var description: String {
+        switch self {
+        case .dict: "<class 'dict'>"
+        case .namespace: "<class 'jinja2.utils.Namespace'>"
+        case .cycler: "<class 'jinja2.utils.Cycler'>"
+        case .joiner: "<class 'jinja2.utils.Joiner'>"
+        default: "<function \(rawValue)>"
+        }
+    }
 }
 
 extension JinjaValue {

@@ -294,8 +294,13 @@ extension PythonText {
     }
 
     static func swappedCase(_ text: String) -> String {
+        let scalars = Array(text.unicodeScalars)
         var result = ""
-        for scalar in text.unicodeScalars {
+        for (index, scalar) in scalars.enumerated() {
+            if scalar == "\u{3A3}", isFinalSigma(scalars, index) {
+                result += "\u{3C2}"
+                continue
+            }
             result +=
                 scalar.properties.isUppercase
                 ? scalar.properties.lowercaseMapping
