@@ -2,22 +2,19 @@ package import Datasets
 package import Diagnostics
 package import Models
 import StrictJSON
-import Tokenization
+package import Tokenization
 
-/// Binds a base's chat template to the data pipeline: which bytes of a rendered conversation came from the messages,
-/// and which are to be learned.
-///
-/// Both are proved for the conversation at hand or refused. What is learned of a message is what stands between the
-/// text that would have prompted it and the text that ends it, if both begin the whole text. What came from a message
-/// is found by rendering marks in the messages' place: if the contents, put where the marks stand, give the very text,
-/// that is where they stand.
+/// Binds a base's chat template and tokenizer to the data pipeline.
 package struct TemplateRenderer: ConversationRenderer {
     private let template: ChatTemplate
     private let file: String
     private let variables: JSONObject
+    private let tokenizer: any TextTokenizer
 
-    package init(_ source: ChatTemplateSource) throws(Diagnostic) {
+    /// - Throws: what the template's syntax has against it.
+    package init(_ source: ChatTemplateSource, tokenizer: any TextTokenizer) throws(Diagnostic) {
         file = source.file
+        self.tokenizer = tokenizer
         do throws(Diagnostic) {
             template = try ChatTemplate(source: source.text)
         } catch { throw error.inFile(source.file) }
@@ -27,97 +24,69 @@ package struct TemplateRenderer: ConversationRenderer {
     package func render(
         _ conversation: Conversation, addingGenerationPrompt: Bool
     ) throws(Diagnostic) -> RenderedText {
-        let messages = conversation.messages
-        let full = try text(messages, conversation, addingGenerationPrompt)
-        var spans: [Range<Int>] = []
-        for (index, message) in messages.enumerated() where message.isSupervised {
-            let before = try text(Array(messages[..<index]), conversation, true)
-            let after = try text(Array(messages[...index]), conversation, false)
-            guard full.utf8.starts(with: before.utf8), full.utf8.starts(with: after.utf8),
-                before.utf8.count < after.utf8.count
-            else {
-                throw Diagnostic(
-                    DataCode.noTemplate, file: file, at: "message \(index + 1) of line \(conversation.line)",
-                    found: "a template that writes a turn differently when others follow",
-                    expected: "turns whose borders can be proved",
-                    fix: "Train on the last answer of each conversation, or use a template with generation tags")
+        do throws(Diagnostic) {
+            // A fixed date: what is trained must not depend on the day.
+            let clock = try ChatClock("2025-01-01T00:00:00")
+            let messages = conversation.messages.map(\.json)
+            let chosen = conversation.messages.map { $0.isSupervised && !addingGenerationPrompt }
+            let rendered = try template.renderConversation(
+                messages: messages, tools: conversation.tools, variables: variables, supervising: .messages(chosen),
+                now: clock)
+            guard addingGenerationPrompt else {
+                return RenderedText(
+                    text: rendered.text, contentSpans: try contentSpans(of: rendered, conversation),
+                    supervisedSpans: rendered.supervisedSpans)
             }
-            spans.append(before.utf8.count..<after.utf8.count)
+            let prompt = try template.render(
+                messages: .array(messages), tools: conversation.tools, variables: variables, addGenerationPrompt: true,
+                now: clock
+            ).text
+            // The prompt begins with the conversation, so its contents stand where they stood; if a template should
+            // write it differently, their places are not known.
+            var known: RenderedConversation? = rendered
+            if !prompt.utf8.starts(with: rendered.text.utf8) { known = nil }
+            return RenderedText(
+                text: prompt, contentSpans: try contentSpans(of: known, conversation), supervisedSpans: [])
+        } catch {
+            var placed = error.inFile(file)
+            if placed.place == nil { placed.place = "the conversation of line \(conversation.line)" }
+            throw placed
         }
-        return RenderedText(
-            text: full, contentSpans: try contentSpans(messages, conversation, addingGenerationPrompt, of: full),
-            supervisedSpans: spans)
     }
 
-    /// Where the messages' contents stand in `full`.
+    /// Where the messages' contents stand; where that is not known, no message may spell a special token.
     private func contentSpans(
-        _ messages: [Message], _ conversation: Conversation, _ prompt: Bool, of full: String
+        of rendered: RenderedConversation?, _ conversation: Conversation
     ) throws(Diagnostic) -> [Range<Int>] {
-        let marks = messages.indices.map { "\u{E0F1}m\($0)\u{E0F2}" }
-        var marked = messages
-        for index in marked.indices { marked[index].content = marks[index] }
-        let skeleton = try text(marked, conversation, prompt)
-        var spans: [Range<Int>] = []
-        var (built, rest) = ("", skeleton[...])
-        while let mark = rest.firstIndex(of: "\u{E0F1}") {
-            built += rest[..<mark]
-            guard let end = rest[mark...].firstIndex(of: "\u{E0F2}"),
-                let index = Int(rest[mark..<end].dropFirst(2)), messages.indices.contains(index)
-            else { break }
-            rest = rest[rest.index(after: end)...]
-            // Templates put a content in as it is or with the white space around it removed.
-            let start = built.utf8.count
-            let content = messages[index].content
-            let trimmed = trimmingWhitespace(content)
-            let expected = Array(full.utf8.dropFirst(start))
-            let isWhole = expected.starts(with: content.utf8)
-            built += isWhole ? content : trimmed
-            spans.append(start..<built.utf8.count)
-        }
-        built += rest
-        if built.utf8.elementsEqual(full.utf8) { return spans.filter { !$0.isEmpty } }
-        // Without the places, a content that spells a special token could become one.
-        guard !messages.contains(where: { $0.content.contains("<") || $0.content.contains("[") }) else {
+        if let spans = rendered?.contentSpans { return spans.map(\.range) }
+        if let index = conversation.messages.firstIndex(where: { spellsSpecialToken($0.content) }) {
             throw Diagnostic(
-                DataCode.noTemplate, file: file, at: "line \(conversation.line)",
-                found: "a template that changes the messages, and a message that could spell a special token",
-                expected: "contents that the template takes over as they are")
+                DataCode.noTemplate, at: "line \(conversation.line), message \(index + 1)",
+                found: "a message that spells a special token, in a template that rewrites its messages",
+                expected: "text that cannot be taken for a special token")
         }
         return []
     }
 
-    private func text(
-        _ messages: [Message], _ conversation: Conversation, _ prompt: Bool
-    ) throws(Diagnostic) -> String {
-        let values = messages.map { message in
-            var object = message.extras
-            object["role"] = .string(message.role)
-            object["content"] = .string(message.content)
-            return JSONValue.object(object)
-        }
-        do throws(Diagnostic) {
-            // A fixed date: what is trained must not depend on the day.
-            return try template.render(
-                messages: .array(values), tools: conversation.tools, variables: variables, addGenerationPrompt: prompt,
-                now: try ChatClock("2025-01-01T00:00:00")
-            ).text
-        } catch { throw error.inFile(file) }
+    private func spellsSpecialToken(_ text: String) -> Bool {
+        tokenizer.encode(text, addingSpecialTokens: false, recognizingSpecialTokens: true)
+            != tokenizer.encode(text, addingSpecialTokens: false, recognizingSpecialTokens: false)
     }
 }
 
-/// `text` without the white space at both ends, as Jinja's trim has it.
-private func trimmingWhitespace(_ text: String) -> String {
-    let scalars = text.unicodeScalars
-    guard let first = scalars.firstIndex(where: { !$0.properties.isWhitespace }),
-        let last = scalars.lastIndex(where: { !$0.properties.isWhitespace })
-    else { return "" }
-    return String(scalars[first...last])
+extension Message {
+    fileprivate var json: JSONValue {
+        var object = extras
+        object["role"] = .string(role)
+        object["content"] = .string(content)
+        return .object(object)
+    }
 }
 
 extension BaseModel {
     /// The renderer of the base's template; nil for a base without one.
     package func renderer() throws(Diagnostic) -> TemplateRenderer? {
         guard let template else { return nil }
-        return try TemplateRenderer(template)
+        return try TemplateRenderer(template, tokenizer: tokenizer)
     }
 }

@@ -42,7 +42,7 @@ extension BaseFiles {
     package func tokenizer() throws(Diagnostic) -> any TextTokenizer {
         switch form {
         case .folder: return try loadTokenizer(at: path)
-        case .gguf(let model): return try Tokenizer(byteLevel: try VocabularyMetadata(model.header), file: path)
+        case .gguf(let model): return try makeTokenizer(try VocabularyMetadata(model.header), file: path)
         }
     }
 
@@ -215,7 +215,7 @@ extension BaseFiles {
     /// The tokenizer of a model folder, a tokenizer.json, a SentencePiece model or a GGUF file.
     package static func tokenizer(at path: String) throws(Diagnostic) -> any TextTokenizer {
         if (try? PathKind(ofPath: path)) == .gguf {
-            return try Tokenizer(byteLevel: try VocabularyMetadata(try GGUFFile(path)), file: path)
+            return try makeTokenizer(try VocabularyMetadata(try GGUFFile(path)), file: path)
         }
         return try loadTokenizer(at: path)
     }
