@@ -43,7 +43,7 @@ let package = Package(
         library("Formats", ["StrictJSON", "CKernels", "COpenSSL", "CPCRE2", "CLinux", "Diagnostics"]),
         library("Datasets", ["Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 3
-        library("Models", ["NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
+        library("Models", ["NN", "Autograd", "CKernels", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
         // Level 4
         library(
             "Training", ["Models", "NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics"]),

@@ -4,11 +4,23 @@ import Synchronization
 /// arithmetic on them.
 ///
 /// Sizes are rounded up to four classes an octave; a request also takes a free buffer of the next classes, up to twice
-/// its size, before a new one is allocated.
+/// its size, before a new one is allocated. Steps of changing sizes would leave buffers of every size behind: before a
+/// new buffer is allocated, free ones are given back, largest first, until the pool would hold no more than a quarter
+/// above the most that was ever in use.
 package final class BufferPool: Sendable {
     private struct State {
         var free: [[UInt]] = Array(repeating: [], count: 256)
         var statistics = Statistics()
+
+        /// Gives free buffers back to the system, largest first, until `bytes` more fit under `limit`.
+        mutating func release(toHoldAtMost limit: Int, after bytes: Int) {
+            for sizeClass in free.indices.reversed() {
+                while statistics.bytesHeld + bytes > limit, let address = free[sizeClass].popLast() {
+                    UnsafeMutableRawPointer(bitPattern: address)?.deallocate()
+                    statistics.bytesHeld -= BufferPool.bytes(inClass: sizeClass)
+                }
+            }
+        }
     }
 
     /// What the pool has done so far.
@@ -44,6 +56,7 @@ package final class BufferPool: Sendable {
                 return (address, candidate)
             }
             let bytes = Self.bytes(inClass: wanted)
+            state.release(toHoldAtMost: state.statistics.limit, after: bytes)
             state.statistics.allocations += 1
             state.statistics.bytesHeld += bytes
             state.statistics.use(bytes)
@@ -73,10 +86,12 @@ package final class BufferPool: Sendable {
         return sizeClass
     }
 
-    private static func bytes(inClass sizeClass: Int) -> Int { (4 + sizeClass & 3) << (6 + sizeClass >> 2) }
+    fileprivate static func bytes(inClass sizeClass: Int) -> Int { (4 + sizeClass & 3) << (6 + sizeClass >> 2) }
 }
 
 extension BufferPool.Statistics {
+    fileprivate var limit: Int { peakBytesInUse + peakBytesInUse / 4 }
+
     fileprivate mutating func use(_ bytes: Int) {
         bytesInUse += bytes
         peakBytesInUse = max(peakBytesInUse, bytesInUse)

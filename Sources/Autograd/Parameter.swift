@@ -25,6 +25,9 @@ package final class Parameter {
         isTrainable = false
     }
 
+    /// Whether the values are bf16 in memory, which some kernels multiply as they are.
+    package var isBF16: Bool { if case .encoded(let matrix) = contents { matrix.bf16 != nil } else { false } }
+
     /// The values where they are floats.
     package var floats: Tensor? { if case .floats(let value) = contents { value } else { nil } }
 

@@ -33,7 +33,7 @@ struct RunRecord {
             ]),
             "steps": .integer(summary.steps), "planned_steps": .integer(totalSteps),
             "seed": .integer(Int(clamping: recipe.train.seed)), "threads": .integer(workspace.threads.count),
-            "instruction_set": .string(workspace.instructionSet.rawValue), "compute": .string("f32"),
+            "instruction_set": .string(workspace.instructionSet.rawValue), "compute": .string(workspace.precision.rawValue),
             "train_seconds": .number(summary.trainSeconds), "tokens_per_second": .number(summary.tokensPerSecond),
             "peak_bytes": .integer(summary.peakBytes), "final_loss": .number(summary.lastLoss),
             "resumed_from": .null,

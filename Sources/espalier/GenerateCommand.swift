@@ -87,10 +87,7 @@ struct GenerateCommand: ParsableCommand {
     }
 
     private func readMessages(_ path: String) throws(Diagnostic) -> [Message] {
-        let value: JSONValue
-        do {
-            value = try JSONValue(parsing: try MappedFile(path).bytes, maximumBytes: 64 << 20)
-        } catch { throw error.inFile(path) }
+        let value = try readJSON(path)
         var messages: [Message] = []
         for (index, entry) in (value.array ?? []).enumerated() {
             guard let role = entry["role"]?.string, let content = entry["content"]?.string else {

@@ -15,8 +15,9 @@ struct PlanCommand: ParsableCommand {
     @OptionGroup var output: JSONOption
 
     func run() throws {
-        let workspace = threads.workspace()
-        let plan = try RunPlan(Preparation(recipe.load(), in: workspace), in: workspace)
+        let loaded = try recipe.load()
+        let workspace = threads.workspace(for: loaded)
+        let plan = try RunPlan(Preparation(loaded, in: workspace), in: workspace)
         if output.json { try Console.write(plan.json) } else { try Console.write(plan.text) }
     }
 }

@@ -12,7 +12,12 @@ struct ThreadOptions: ParsableArguments {
         if let threads, !(1...1024).contains(threads) { throw ValidationError("--threads takes 1 to 1024") }
     }
 
-    func workspace() -> Workspace { Workspace(threadCount: threads ?? availableProcessors()) }
+    func workspace(_ precision: Precision = .f32) -> Workspace {
+        Workspace(threadCount: threads ?? availableProcessors(), precision: precision)
+    }
+
+    /// The workspace in which a recipe is computed: bf16 where it does not ask for f32 and the processor has bf16.
+    func workspace(for recipe: Recipe) -> Workspace { workspace(recipe.train.compute == .f32 ? .f32 : .bf16) }
 }
 
 struct RecipeOptions: ParsableArguments {

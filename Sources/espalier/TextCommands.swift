@@ -59,8 +59,7 @@ struct RenderCommand: ParsableCommand {
     var now: String?
 
     func run() throws {
-        let file = try MappedFile(template)
-        guard let source = String(validating: file.bytes, as: UTF8.self) else {
+        guard let source = String(validating: try readBytes(template), as: UTF8.self) else {
             throw Diagnostic(ModelsCode.config, file: template, found: "bytes that are not UTF-8", expected: "UTF-8")
         }
         let template: ChatTemplate

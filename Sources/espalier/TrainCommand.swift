@@ -41,7 +41,7 @@ struct TrainCommand: ParsableCommand {
         let loaded = try recipe.load()
         let folder = try RunFolder(out ?? loaded.out.resolved, replacing: fresh || resume)
         if resume { Console.note("No checkpoint was published in this folder: starting at step 0.") }
-        let workspace = threads.workspace()
+        let workspace = threads.workspace(for: loaded)
         let preparation = try Preparation(loaded, in: workspace)
         Console.note(preparation.dataset.ledger.text)
         let training = try TrainingRun(preparation, folder: folder, in: workspace)

@@ -11,8 +11,7 @@ extension PEFTConfig {
     ///   `fileRead`, and what `JSONValue` throws.
     package init(contentsOf path: String) throws(Diagnostic) {
         do {
-            let file = try MappedFile(path)
-            try self.init(JSONValue(parsing: file.bytes, maximumBytes: Self.maximumBytes))
+            try self.init(readJSON(path, maximumBytes: Self.maximumBytes))
         } catch { throw error.inFile(path) }
     }
 

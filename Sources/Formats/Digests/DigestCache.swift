@@ -80,8 +80,7 @@ package struct DigestCache: Sendable {
 
     /// What is stored; empty if the file is missing, damaged or of another version.
     private static func entries(in path: String) -> JSONObject {
-        guard let file = try? MappedFile(path), file.size <= maximumBytes,
-            let document = try? JSONValue(parsing: file.bytes), document["version"]?.integer == version,
+        guard let document = try? readJSON(path, maximumBytes: maximumBytes), document["version"]?.integer == version,
             let entries = document["entries"]?.object
         else { return JSONObject() }
         return entries

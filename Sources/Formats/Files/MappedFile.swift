@@ -1,5 +1,6 @@
 package import Diagnostics
 import Glibc
+package import StrictJSON
 
 /// A regular file, mapped read-only for as long as the object lives.
 ///
@@ -132,4 +133,32 @@ private func kindName(_ mode: mode_t) -> String {
     case S_IFCHR, S_IFBLK: "a device"
     default: "something that is no file"
     }
+}
+
+extension MappedFile {
+    /// Calls `body` with the bytes, which stay mapped until it returns: `bytes` alone keeps nothing alive.
+    package func withBytes<Result>(
+        _ body: (UnsafeRawBufferPointer) throws(Diagnostic) -> Result
+    ) throws(Diagnostic) -> Result {
+        defer { withExtendedLifetime(self) {} }
+        return try body(bytes)
+    }
+}
+
+/// The content of the file at `path`.
+///
+/// - Throws: `fileMissing`, `fileKind`, `fileRead`.
+package func readBytes(_ path: String) throws(Diagnostic) -> [UInt8] {
+    try MappedFile(path).withBytes { Array($0) }
+}
+
+/// The JSON document in the file at `path`, read strictly.
+///
+/// - Throws: as `readBytes`, and what the reader of JSON throws, with the file's name.
+package func readJSON(_ path: String, maximumBytes: Int = 64 << 20) throws(Diagnostic) -> JSONValue {
+    do throws(Diagnostic) {
+        return try MappedFile(path).withBytes { bytes throws(Diagnostic) in
+            try JSONValue(parsing: bytes, maximumBytes: maximumBytes)
+        }
+    } catch { throw error.inFile(path) }
 }

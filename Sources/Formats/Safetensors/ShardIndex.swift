@@ -23,8 +23,7 @@ struct ShardIndex {
 
     private init(reading path: String) throws(Diagnostic) {
         self.path = path
-        let file = try MappedFile(path)
-        let document = try JSONValue(parsing: file.bytes, maximumBytes: Self.maximumBytes)
+        let document = try readJSON(path, maximumBytes: Self.maximumBytes)
         guard let map = document["weight_map"]?.object, map.count > 0 else {
             throw Self.error("no weight_map with entries", expected: "an object of tensor and file names")
         }

@@ -96,6 +96,7 @@ package enum PathKind: String, Sendable, Hashable {
             return
         }
         let file = try MappedFile(path)
+        defer { withExtendedLifetime(file) {} }
         if file.bytes.starts(with: Array("GGUF".utf8)) || path.hasSuffix(".gguf") {
             self = .gguf
         } else if path.hasSuffix(".safetensors") || Self.looksLikeSafetensors(file.bytes) {

@@ -37,11 +37,7 @@ package struct BaseFiles {
     }
 
     private static func config(of folder: ModelFolder) throws(Diagnostic) -> ConfigReader {
-        let file = try MappedFile(folder.configPath)
-        let value: JSONValue
-        do {
-            value = try JSONValue(parsing: file.bytes, maximumBytes: 16 << 20)
-        } catch { throw error.inFile(folder.configPath) }
+        let value = try readJSON(folder.configPath, maximumBytes: 16 << 20)
         guard let object = value.object else {
             throw Diagnostic(
                 ModelsCode.config, file: folder.configPath, found: "JSON that is no object", expected: "an object")

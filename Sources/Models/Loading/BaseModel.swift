@@ -67,7 +67,7 @@ extension BaseFiles {
 
     private static func template(in folder: String) throws(Diagnostic) -> ChatTemplateSource? {
         let configPath = joinPath(folder, "tokenizer_config.json")
-        let config = try readJSON(configPath)
+        let config = try readOptionalJSON(configPath)
         var special: [(name: String, text: String)] = []
         for name in ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"] {
             guard let value = config?[name] else { continue }
@@ -75,8 +75,7 @@ extension BaseFiles {
         }
         let own = joinPath(folder, "chat_template.jinja")
         if FileIdentity(ofFileAt: own) != nil {
-            let bytes = try MappedFile(own)
-            guard let text = String(validating: bytes.bytes, as: UTF8.self) else {
+            guard let text = String(validating: try readBytes(own), as: UTF8.self) else {
                 throw Diagnostic(ModelsCode.config, file: own, found: "bytes that are not UTF-8", expected: "UTF-8")
             }
             return ChatTemplateSource(text: text, file: own, specialTokens: special)
@@ -104,7 +103,7 @@ extension BaseFiles {
             }
         case .folder(let folder):
             for name in ["generation_config.json", "config.json"] {
-                let value = try Self.readJSON(joinPath(folder.path, name))?["eos_token_id"]
+                let value = try Self.readOptionalJSON(joinPath(folder.path, name))?["eos_token_id"]
                 for id in value?.array?.compactMap(\.integer) ?? [value?.integer].compactMap(\.self) {
                     if let id = Int32(exactly: id), id >= 0 { ids.insert(id) }
                 }
@@ -114,12 +113,8 @@ extension BaseFiles {
     }
 
     /// A JSON file of a model folder; nil if it is not there.
-    private static func readJSON(_ path: String) throws(Diagnostic) -> JSONValue? {
-        guard FileIdentity(ofFileAt: path) != nil else { return nil }
-        let file = try MappedFile(path)
-        do {
-            return try JSONValue(parsing: file.bytes, maximumBytes: 64 << 20)
-        } catch { throw error.inFile(path) }
+    private static func readOptionalJSON(_ path: String) throws(Diagnostic) -> JSONValue? {
+        FileIdentity(ofFileAt: path) == nil ? nil : try readJSON(path)
     }
 }
 
@@ -204,7 +199,7 @@ extension BaseFiles {
             ] {
                 let path = joinPath(folder.path, name)
                 guard FileIdentity(ofFileAt: path) != nil else { continue }
-                files.append((name, Array(try MappedFile(path).bytes)))
+                files.append((name, try readBytes(path)))
             }
             return files
         }

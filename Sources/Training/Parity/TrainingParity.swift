@@ -114,11 +114,7 @@ extension TrainingParity {
         let schedule: LearningRateSchedule
 
         init(_ path: String) throws(Diagnostic) {
-            let file = try MappedFile(path)
-            let document: JSONValue
-            do {
-                document = try JSONValue(parsing: file.bytes)
-            } catch { throw error.inFile(path) }
+            let document = try readJSON(path)
             let values = document["hyperparameters"] ?? .null
             func number(_ key: String) throws(Diagnostic) -> Double {
                 guard let number = values[key]?.number else { throw Self.missing(path, key) }
