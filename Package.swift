@@ -30,14 +30,13 @@ let package = Package(
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CLinux"),
-        .target(name: "CSentencePiece", linkerSettings: [.linkedLibrary("sentencepiece")]),
         .target(name: "CKernels", cSettings: kernelFlags, linkerSettings: [.linkedLibrary("m")]),
         library("Diagnostics"),
         library("StrictJSON", ["Diagnostics"]),
         library("Batches"),
         // Level 1
         library("Autograd", ["CKernels", "COpenBLAS"]),
-        library("Tokenization", ["StrictJSON", "CPCRE2", "CSentencePiece", "Diagnostics"]),
+        library("Tokenization", ["StrictJSON", "CPCRE2", "Diagnostics"]),
         // Level 2
         library("NN", ["Autograd", "CKernels"]),
         library("Formats", ["StrictJSON", "CKernels", "COpenSSL", "CPCRE2", "CLinux", "Diagnostics"]),

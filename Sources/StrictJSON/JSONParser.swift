@@ -161,12 +161,27 @@ private struct JSONParser {
             }
             guard skipDigits() > 0 else { throw syntax(describeByte(), expected: "a digit") }
         }
+        if isInteger, let value = integer(bytes[start..<position]) { return .integer(value) }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
-        if isInteger, let value = Int(text) { return .integer(value) }
         guard let value = Double(text), value.isFinite else {
             throw syntax("a number out of range", expected: "a finite 64-bit number")
         }
         return .number(value)
+    }
+
+    /// The value of digits with an optional minus sign; nil if it does not fit.
+    private func integer(_ digits: Slice<UnsafeRawBufferPointer>) -> Int? {
+        let isNegative = digits.first == UInt8(ascii: "-")
+        var value = 0
+        for digit in digits where digit != UInt8(ascii: "-") {
+            let (product, overflow) = value.multipliedReportingOverflow(by: 10)
+            // Towards the negative side, whose range is larger by one.
+            let (sum, sumOverflow) = product.subtractingReportingOverflow(Int(digit - UInt8(ascii: "0")))
+            if overflow || sumOverflow { return nil }
+            value = sum
+        }
+        if isNegative { return value }
+        return value == .min ? nil : -value
     }
 
     private mutating func skipDigits() -> Int {
@@ -183,8 +198,9 @@ private struct JSONParser {
         while position < bytes.count {
             let byte = bytes[position]
             if byte == UInt8(ascii: "\"") {
-                defer { position += 1 }
-                return try validated(bytes[start..<position])
+                let text = try validated(UnsafeRawBufferPointer(rebasing: bytes[start..<position]))
+                position += 1
+                return text
             }
             if byte == UInt8(ascii: "\\") { return try escapedString(from: start) }
             if byte < 0x20 { throw syntax(describeByte(), expected: "an escape sequence") }
@@ -199,10 +215,9 @@ private struct JSONParser {
             let byte = bytes[position]
             switch byte {
             case UInt8(ascii: "\""):
+                guard let text = String(validating: unescaped, as: UTF8.self) else { throw notUTF8 }
                 position += 1
-                return try unescaped.withUnsafeBytesTyped { (buffer) throws(Diagnostic) in
-                    try validated(Slice(base: buffer, bounds: 0..<buffer.count))
-                }
+                return text
             case UInt8(ascii: "\\"): try appendEscape(to: &unescaped)
             case 0..<0x20: throw syntax(describeByte(), expected: "an escape sequence")
             default:
@@ -237,7 +252,7 @@ private struct JSONParser {
                 unit = 0x10000 + (unit - 0xD800) << 10 + (low - 0xDC00)
             }
             guard let scalar = Unicode.Scalar(unit) else { throw syntax("a lone surrogate", expected: "a pair") }
-            text.append(contentsOf: Array(String(Character(scalar)).utf8))
+            text.append(contentsOf: UTF8.encode(scalar)!)
         default:
             position -= 1
             throw syntax("an unknown escape", expected: #"one of \" \\ \/ \b \f \n \r \t \u"#)
@@ -248,8 +263,12 @@ private struct JSONParser {
         guard position + 4 <= bytes.count else { throw syntax("the end of the file", expected: "four hex digits") }
         var unit: UInt32 = 0
         for _ in 0..<4 {
-            guard let digit = Character(Unicode.Scalar(bytes[position])).hexDigitValue, bytes[position] < 0x80 else {
-                throw syntax(describeByte(), expected: "a hex digit")
+            let digit: UInt8
+            switch bytes[position] {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = bytes[position] - UInt8(ascii: "0")
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = bytes[position] - UInt8(ascii: "a") + 10
+            case UInt8(ascii: "A")...UInt8(ascii: "F"): digit = bytes[position] - UInt8(ascii: "A") + 10
+            default: throw syntax(describeByte(), expected: "a hex digit")
             }
             unit = unit << 4 | UInt32(digit)
             position += 1
@@ -257,12 +276,13 @@ private struct JSONParser {
         return unit
     }
 
-    private func validated(_ slice: Slice<UnsafeRawBufferPointer>) throws(Diagnostic) -> String {
-        guard let text = String(validating: slice, as: UTF8.self) else {
-            throw syntax("bytes that are not UTF-8", expected: "UTF-8")
-        }
-        return text
+    private func validated(_ slice: UnsafeRawBufferPointer) throws(Diagnostic) -> String {
+        // The library's own validating initialiser costs several times as much for a short string.
+        guard isUTF8(slice) else { throw notUTF8 }
+        return String(decoding: slice, as: UTF8.self)
     }
+
+    private var notUTF8: Diagnostic { syntax("bytes that are not UTF-8", expected: "UTF-8") }
 
     private mutating func skip(_ byte: UInt8) -> Bool {
         skipSpace()
@@ -296,15 +316,5 @@ private struct JSONParser {
         let line = before.count { $0 == 0x0A } + 1
         let column = position - (before.lastIndex(of: 0x0A) ?? -1)
         return "line \(line), column \(column)"
-    }
-}
-
-extension [UInt8] {
-    fileprivate func withUnsafeBytesTyped<R>(
-        _ body: (UnsafeRawBufferPointer) throws(Diagnostic) -> R
-    ) throws(Diagnostic) -> R {
-        try withUnsafeBytes { buffer in
-            Result { () throws(Diagnostic) in try body(buffer) }
-        }.get()
     }
 }

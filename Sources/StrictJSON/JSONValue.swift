@@ -14,7 +14,7 @@ package enum JSONValue: Sendable, Equatable {
 package struct JSONObject: Sendable {
     package private(set) var keys: [String] = []
     package private(set) var values: [JSONValue] = []
-    private var index: [BytewiseString: Int] = [:]
+    private var index = KeyIndex()
 
     package init() {}
 
@@ -26,19 +26,16 @@ package struct JSONObject: Sendable {
     package var members: [(key: String, value: JSONValue)] { zip(keys, values).map { ($0, $1) } }
 
     package subscript(key: String) -> JSONValue? {
-        get { index[BytewiseString(key)].map { values[$0] } }
+        get { index.position(of: key, in: keys).map { values[$0] } }
         set {
-            let name = BytewiseString(key)
-            switch (index[name], newValue) {
+            switch (index.position(of: key, in: keys), newValue) {
             case (let position?, let value?): values[position] = value
-            case (nil, let value?):
-                index[name] = keys.count
-                keys.append(key)
-                values.append(value)
+            case (nil, let value?): _ = insert(key, value)
             case (let position?, nil):
                 keys.remove(at: position)
                 values.remove(at: position)
-                index = Dictionary(uniqueKeysWithValues: keys.enumerated().map { (BytewiseString($1), $0) })
+                index = KeyIndex()
+                for count in 1...max(1, keys.count) where count <= keys.count { index.add(keys, count: count) }
             case (nil, nil): break
             }
         }
@@ -46,10 +43,10 @@ package struct JSONObject: Sendable {
 
     /// Adds a member; false if the key is there already.
     mutating func insert(_ key: String, _ value: JSONValue) -> Bool {
-        let position = keys.count
-        guard index.updateValue(position, forKey: BytewiseString(key)) == nil else { return false }
+        guard index.position(of: key, in: keys) == nil else { return false }
         keys.append(key)
         values.append(value)
+        index.add(keys, count: keys.count)
         return true
     }
 }

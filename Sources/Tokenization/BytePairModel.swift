@@ -22,6 +22,9 @@ final class BytePairModel: Sendable {
     /// The tokens of single bytes: of byte-level characters, or of ASCII.
     private let singleBytes: [Int32]
     private let fallbacks: [Int32]
+    /// Whether a long word may be cut before each ▁ that follows another character: no token has such a place inside,
+    /// so no merge crosses it.
+    private let cutsBeforeSpaces: Bool
 
     init(vocabulary: Vocabulary, merges: MergeTable, options: Options) {
         self.vocabulary = vocabulary
@@ -32,10 +35,33 @@ final class BytePairModel: Sendable {
             return (options.takesRawBytes || byte < 0x80 ? vocabulary.id(of: text) : nil) ?? -1
         }
         fallbacks = (0..<256).map { vocabulary.id(of: ByteToken.name(UInt8($0))) ?? -1 }
+        cutsBeforeSpaces = !options.takesRawBytes && Self.cutsBeforeSpaces(vocabulary, options)
+    }
+
+    private static func cutsBeforeSpaces(_ vocabulary: Vocabulary, _ options: Options) -> Bool {
+        // A ▁ that is a token ends a run of unknown characters.
+        guard vocabulary.id(of: SpaceMark.bytes) != nil, !options.ignoresMergesOfWholeWords,
+            options.continuingPrefix.isEmpty, options.endOfWordSuffix.isEmpty
+        else { return false }
+        var result = true
+        vocabulary.visit { token, _ in
+            if result { result = !token.withUnsafeBufferPointer(SpaceMark.isInside) }
+        }
+        return result
     }
 
     /// Appends the ids of `word`. Cost: O(n log n).
     func append(_ word: UnsafeBufferPointer<UInt8>, to ids: inout [Int32], _ workspace: Workspace) {
+        if cutsBeforeSpaces, word.count > 16 {
+            SpaceMark.forEachStretch(of: word) {
+                appendStretch(UnsafeBufferPointer(rebasing: word[$0]), to: &ids, workspace)
+            }
+        } else {
+            appendStretch(word, to: &ids, workspace)
+        }
+    }
+
+    private func appendStretch(_ word: UnsafeBufferPointer<UInt8>, to ids: inout [Int32], _ workspace: Workspace) {
         guard word.count <= WordCache.longestWord else {
             tokenize(word, avoiding: nil, to: &ids, workspace)
             return

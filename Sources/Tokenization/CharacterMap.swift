@@ -44,40 +44,70 @@ struct CharacterMap: Sendable {
         return nil
     }
 
+    /// The longest source string that `text` has at `start`: its end and its replacement.
+    func longestMatch(
+        _ text: UnsafeBufferPointer<UInt8>, at start: Int
+    ) -> (end: Int, replacement: ArraySlice<UInt8>?)? {
+        var position = Self.offset(units[0])
+        var best: (end: Int, value: Int)?
+        var index = start
+        while index < text.count, text[index] != 0 {
+            position ^= Int(text[index])
+            let unit = units[position]
+            guard Self.label(unit) == UInt32(text[index]) else { break }
+            position ^= Self.offset(unit)
+            index += 1
+            if Self.hasLeaf(unit) { best = (index, Int(units[position] & 0x7FFF_FFFF)) }
+        }
+        return best.map { ($0.end, replacements[$0.value...].prefix { $0 != 0 }) }
+    }
+
     private static func offset(_ unit: UInt32) -> Int { Int((unit >> 10) << ((unit & 1 << 9) >> 6)) }
     private static func label(_ unit: UInt32) -> UInt32 { unit & (1 << 31 | 0xFF) }
     private static func hasLeaf(_ unit: UInt32) -> Bool { unit >> 8 & 1 == 1 }
 
-    /// Walks all that can be reached. Nodes may be shared, so each is visited once.
+    private enum Mark { case unseen, open, done }
+
+    /// Walks all that can be reached. Nodes may be shared, so each is entered once; none may lead back to itself.
     private func check() throws(Diagnostic) {
-        var isVisited = [Bool](repeating: false, count: units.count)
         guard !Self.hasLeaf(units[0]) else { throw Self.broken("a leaf at the trie's root", expected: "none") }
-        var stack = [Self.offset(units[0])]
-        while let base = stack.popLast() {
-            // The children of a node lie at its offset XOR the byte; none may lie outside.
-            guard base | 0xFF < units.count else {
-                throw Self.broken("a trie node at \(base)", expected: "below \(units.count)")
+        var marks = [Mark](repeating: .unseen, count: units.count)
+        var path = [(base: try checkedBase(Self.offset(units[0])), byte: 0)]
+        marks[path[0].base] = .open
+        while let (base, last) = path.last {
+            let byte = last + 1
+            guard byte < 256 else {
+                marks[base] = .done
+                path.removeLast()
+                continue
             }
-            if isVisited[base] { continue }
-            isVisited[base] = true
-            for byte in 1..<256 {
-                let unit = units[base ^ byte]
-                guard Self.label(unit) == UInt32(byte) else { continue }
-                let next = (base ^ byte) ^ Self.offset(unit)
-                guard next < units.count else {
-                    throw Self.broken("a trie node at \(next)", expected: "below \(units.count)")
-                }
-                if Self.hasLeaf(unit) {
-                    let value = Int(units[next] & 0x7FFF_FFFF)
-                    guard value < replacements.count else {
-                        throw Self.broken("a replacement at \(value)", expected: "below \(replacements.count)")
-                    }
-                    guard replacements[value] & 0xC0 != 0x80 else {
-                        throw Self.broken("a replacement that begins inside a character", expected: "UTF-8")
-                    }
-                }
-                stack.append(next)
+            path[path.count - 1].byte = byte
+            let unit = units[base ^ byte]
+            guard Self.label(unit) == UInt32(byte) else { continue }
+            let next = try checkedBase((base ^ byte) ^ Self.offset(unit))
+            if Self.hasLeaf(unit) { try checkReplacement(Int(units[next] & 0x7FFF_FFFF)) }
+            switch marks[next] {
+            case .unseen:
+                marks[next] = .open
+                path.append((next, 0))
+            case .open: throw Self.broken("a trie that leads back to itself", expected: "a tree")
+            case .done: break
             }
+        }
+    }
+
+    /// The children of a node lie at its base XOR the byte, so a base is good if its block of 256 is there.
+    private func checkedBase(_ base: Int) throws(Diagnostic) -> Int {
+        guard base | 0xFF < units.count else {
+            throw Self.broken("a trie node at \(base)", expected: "below \(units.count)")
+        }
+        return base
+    }
+
+    private func checkReplacement(_ start: Int) throws(Diagnostic) {
+        guard start < replacements.count, replacements[start] & 0xC0 != 0x80 else {
+            throw Self.broken(
+                "a replacement at \(start)", expected: "the start of a character below \(replacements.count)")
         }
     }
 

@@ -119,29 +119,42 @@ struct Decoder: Sendable {
     }
 
     /// English punctuation without the space in front of it.
+    private static let cleanUpRules: [(text: [UInt8], replacement: [UInt8])] = [
+        (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
+        (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+    ].map { (Array($0.0.utf8), Array($0.1.utf8)) }
+
     private static func cleanUp(_ token: inout [UInt8]) {
-        let rules = [
-            (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
-            (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
-        ]
-        guard token.contains(0x20) else { return }
-        for (text, replacement) in rules { replace(&token, Array(text.utf8), with: Array(replacement.utf8)) }
+        // Every rule begins with a space and goes on with one of these.
+        var mayApply = false
+        for index in token.indices.dropLast() where token[index] == 0x20 {
+            switch token[index + 1] {
+            case 0x2E, 0x3F, 0x21, 0x2C, 0x27, 0x6E, 0x64: mayApply = true
+            default: break
+            }
+        }
+        guard mayApply else { return }
+        for rule in cleanUpRules { replace(&token, rule.text, with: rule.replacement) }
     }
 
     /// Every occurrence from left to right; nothing if `text` is empty.
     private static func replace(_ token: inout [UInt8], _ text: [UInt8], with replacement: [UInt8]) {
-        guard let first = text.first, token.contains(first) else { return }
+        guard let first = text.first, token.count >= text.count else { return }
         var output: [UInt8] = []
+        var copied = 0
         var position = 0
-        while position < token.count {
-            if token[position] == first, token[position...].starts(with: text) {
-                output += replacement
-                position += text.count
-            } else {
-                output.append(token[position])
+        while position + text.count <= token.count {
+            guard token[position] == first, token[position..<position + text.count].elementsEqual(text) else {
                 position += 1
+                continue
             }
+            output += token[copied..<position]
+            output += replacement
+            position += text.count
+            copied = position
         }
+        guard copied > 0 else { return }
+        output += token[copied...]
         token = output
     }
 }

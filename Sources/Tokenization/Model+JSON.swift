@@ -155,6 +155,7 @@ struct MergeTableBuilder {
     private let prefixCount: Int
     private var rank: UInt32 = 0
     private var scratch: [UInt8] = []
+    private var lastID: Int32 = -1
 
     /// - Parameter prefixCount: the length of the prefix of continuing tokens, which a merge's right side loses.
     init(_ vocabulary: Vocabulary, capacity: Int, prefixCount: Int) {
@@ -178,12 +179,21 @@ struct MergeTableBuilder {
         if prefixCount > 0 {
             scratch.removeSubrange(middle..<min(middle + prefixCount, scratch.count))
         }
-        guard let leftID = ids.0, let rightID = ids.1, let id = vocabulary.id(of: scratch) else {
+        guard let leftID = ids.0, let rightID = ids.1, let id = mergedID() else {
             throw Diagnostic(
                 TokenizerCode.merges, at: path(), found: "a merge of or into a token that is not in the vocabulary",
                 expected: "tokens of the vocabulary")
         }
         table.add(leftID, rightID, MergeTable.Merge(rank: rank, id: id))
         rank += 1
+        lastID = id
+    }
+
+    /// The id of the token in `scratch`. Merges mostly come in the order of the ids that they make.
+    private func mergedID() -> Int32? {
+        for id in lastID...lastID + 1 {
+            if let token = vocabulary.token(id), token.elementsEqual(scratch) { return id }
+        }
+        return vocabulary.id(of: scratch)
     }
 }

@@ -1,9 +1,6 @@
 import Diagnostics
 
 /// What a SentencePiece model holds that matters for encoding and decoding.
-///
-/// The library is only ever given a model that was read, checked and written again here: it does not expect its
-/// models to be hostile.
 struct SentencePieceModel: Sendable {
     enum PieceType: UInt64, Sendable {
         case normal = 1
@@ -37,12 +34,12 @@ struct SentencePieceModel: Sendable {
     var beginningPiece = Array("<s>".utf8)
     var endPiece = Array("</s>".utf8)
     var normalization = Normalization()
-    /// Changes text back after decoding.
-    var denormalizationMap: [UInt8] = []
+    /// Changes text back after decoding, if it has a character map.
+    var denormalization = Normalization()
 
     static let largestVocabulary = 1 << 20
 
-    /// - Throws: `TokenizerCode.sentencePiece`, `.vocabulary` or `.characterMap` if the library could not use it safely.
+    /// - Throws: `TokenizerCode.sentencePiece`, `.vocabulary` or `.characterMap` if it contradicts itself.
     func check() throws(Diagnostic) {
         guard (1...Self.largestVocabulary).contains(pieces.count) else {
             throw invalid("\(pieces.count) pieces", expected: "1 to \(Self.largestVocabulary)")
@@ -54,14 +51,6 @@ struct SentencePieceModel: Sendable {
             let names = Set((0..<256).map { Array(ByteToken.name(UInt8($0)).utf8) })
             let bytes = pieces.count { $0.type == .byte && names.contains($0.text) }
             guard bytes == 256 else { throw invalid("\(bytes) byte pieces", expected: "256 for the byte fallback") }
-        }
-        for map in [normalization.characterMap, denormalizationMap] where !map.isEmpty {
-            _ = try CharacterMap(map)
-            guard map.last == 0 else {
-                throw Diagnostic(
-                    TokenizerCode.characterMap, found: "a compiled character map whose last replacement has no end",
-                    expected: "a zero byte")
-            }
         }
     }
 
@@ -114,12 +103,8 @@ extension SentencePieceModel {
             switch (field, value) {
             case (1, .bytes(let message)): pieces.append(try Self.piece(reader.nested(message)))
             case (2, .bytes(let message)): try readTrainer(reader.nested(message))
-            case (3, .bytes(let message)): try readNormalizer(reader.nested(message))
-            case (5, .bytes(let message)):
-                var nested = reader.nested(message)
-                while let (field, value) = try nested.next() {
-                    if case (2, .bytes(let map)) = (field, value) { denormalizationMap = Array(map) }
-                }
+            case (3, .bytes(let message)): try Self.read(reader.nested(message), into: &normalization)
+            case (5, .bytes(let message)): try Self.read(reader.nested(message), into: &denormalization)
             case (1...3, _): throw reader.wrong(at: offset, "field \(field) of another kind", expected: "a message")
             case (_, .bytes(let content)): skipped += content.count
             default: break
@@ -187,7 +172,9 @@ extension SentencePieceModel {
         return Array(text)
     }
 
-    private mutating func readNormalizer(_ reader: ProtobufReader) throws(Diagnostic) {
+    private static func read(
+        _ reader: ProtobufReader, into normalization: inout Normalization
+    ) throws(Diagnostic) {
         var reader = reader
         var offset = reader.offset
         while let (field, value) = try reader.next() {
@@ -201,37 +188,5 @@ extension SentencePieceModel {
             }
             offset = reader.offset
         }
-    }
-
-    /// The model as a ModelProto with nothing in it that is not known here.
-    func serialized() -> [UInt8] {
-        var writer = ProtobufWriter()
-        for piece in pieces {
-            var message = ProtobufWriter()
-            message.write(1, bytes: piece.text)
-            message.write(2, float: piece.score)
-            message.write(3, varint: piece.type.rawValue)
-            writer.write(1, bytes: message.bytes)
-        }
-        var trainer = ProtobufWriter()
-        trainer.write(3, varint: algorithm.rawValue)
-        trainer.write(4, varint: UInt64(pieces.count))
-        trainer.write(24, flag: treatsWhitespaceAsSuffix)
-        trainer.write(35, flag: fallsBackToBytes)
-        if let unknownSurface { trainer.write(44, bytes: unknownSurface) }
-        if let unknown = pieces.first(where: { $0.type == .unknown }) { trainer.write(45, bytes: unknown.text) }
-        writer.write(2, bytes: trainer.bytes)
-        var normalizer = ProtobufWriter()
-        normalizer.write(2, bytes: normalization.characterMap)
-        normalizer.write(3, flag: normalization.addsDummyPrefix)
-        normalizer.write(4, flag: normalization.removesExtraWhitespace)
-        normalizer.write(5, flag: normalization.escapesWhitespace)
-        writer.write(3, bytes: normalizer.bytes)
-        if !denormalizationMap.isEmpty {
-            var denormalizer = ProtobufWriter()
-            denormalizer.write(2, bytes: denormalizationMap)
-            writer.write(5, bytes: denormalizer.bytes)
-        }
-        return writer.bytes
     }
 }

@@ -1,4 +1,3 @@
-import CSentencePiece
 package import Diagnostics
 import StrictJSON
 
@@ -12,6 +11,7 @@ package final class SentencePieceTokenizer: TextTokenizer {
     private let added: [Int32: AddedToken]
     private let matcher: AddedTokenMatcher
     private let postProcessor: PostProcessor
+    private let workspaces = WorkspacePool()
     package let vocabularyCount: Int
     package let beginningOfText: Int32?
     package let endOfText: Int32?
@@ -28,7 +28,7 @@ package final class SentencePieceTokenizer: TextTokenizer {
         var prefixesAfterSpecial = true
     }
 
-    /// - Throws: `TokenizerCode.sentencePiece` if the library refuses the model.
+    /// - Throws: `TokenizerCode.characterMap` if a character map leads out of itself.
     init(_ model: SentencePieceModel, _ options: Options) throws(Diagnostic) {
         processor = try SentencePieceProcessor(model)
         if model.normalization.addsDummyPrefix, !options.prefixesAfterSpecial {
@@ -117,7 +117,9 @@ package final class SentencePieceTokenizer: TextTokenizer {
                 case .token(let id): ids.append(id)
                 case .text(let range):
                     let processor = range.lowerBound > 0 ? continuing ?? processor : processor
-                    processor.encode(UnsafeBufferPointer(rebasing: bytes[range]), into: &ids)
+                    workspaces.withWorkspace {
+                        processor.encode(UnsafeBufferPointer(rebasing: bytes[range]), into: &ids, $0)
+                    }
                 }
             }
         }
@@ -159,44 +161,5 @@ extension SentencePieceModel {
             tokens[token.id] = token
         }
         return tokens.values.sorted { $0.id < $1.id }
-    }
-}
-
-/// SentencePiece's own processor for one model.
-private final class SentencePieceProcessor: @unchecked Sendable {
-    // Unchecked: the library's const methods may be called from several threads; the pointer never changes.
-    private let pointer: OpaquePointer
-
-    init(_ model: SentencePieceModel) throws(Diagnostic) {
-        let bytes = model.serialized()
-        guard let pointer = espalier_sentencepiece_load(bytes, bytes.count) else {
-            throw Diagnostic(
-                TokenizerCode.sentencePiece, found: "a model that the SentencePiece library refuses",
-                expected: "a model that it wrote")
-        }
-        self.pointer = pointer
-    }
-
-    deinit { espalier_sentencepiece_free(pointer) }
-
-    func encode(_ text: UnsafeBufferPointer<UInt8>, into ids: inout [Int32]) {
-        withUnsafeMutablePointer(to: &ids) { ids in
-            _ = text.withMemoryRebound(to: CChar.self) { text in
-                espalier_sentencepiece_encode(pointer, text.baseAddress, text.count, ids) { context, found, count in
-                    context?.assumingMemoryBound(to: [Int32].self).pointee.append(
-                        contentsOf: UnsafeBufferPointer(start: found, count: count))
-                }
-            }
-        }
-    }
-
-    func decode(_ ids: [Int32], into text: inout [UInt8]) {
-        if ids.isEmpty { return }
-        withUnsafeMutablePointer(to: &text) { text in
-            _ = espalier_sentencepiece_decode(pointer, ids, ids.count, text) { context, found, count in
-                let bytes = UnsafeRawBufferPointer(start: found, count: count)
-                context?.assumingMemoryBound(to: [UInt8].self).pointee.append(contentsOf: bytes)
-            }
-        }
     }
 }

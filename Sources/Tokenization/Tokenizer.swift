@@ -100,6 +100,7 @@ package final class Tokenizer: TextTokenizer {
             workspaces.withWorkspace { workspace in
                 var ids: [Int32] = []
                 ids.reserveCapacity(bytes.count / 4 + 8)
+                workspace.matcher.beginText(bytes.count)
                 plainMatcher.forEachPiece(bytes, recognizingSpecial: recognizesSpecial) { piece in
                     switch piece {
                     case .token(let id): ids.append(id)

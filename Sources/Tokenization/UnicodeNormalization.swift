@@ -63,17 +63,31 @@ enum UnicodeNormalization: String, Sendable {
         }
     }
 
-    /// The normal form of a run. Characters newer than the reference's tables count as starters that join nothing.
+    /// The normal form of a run.
     private func normalize(_ run: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+        switch self {
+        case .nfd: decompose(run) { $0.decomposedStringWithCanonicalMapping }
+        case .nfkd: decompose(run) { $0.decomposedStringWithCompatibilityMapping }
+        case .nfc: compose(run) { $0.precomposedStringWithCanonicalMapping }
+        case .nfkc: compose(run) { $0.precomposedStringWithCompatibilityMapping }
+        }
+    }
+
+    /// Whether the reference knows the character; others count as starters that join nothing.
+    private static func isKnown(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.properties.age.map { $0 <= referenceVersion } ?? false
+    }
+
+    private func compose(_ run: UnsafeBufferPointer<UInt8>, _ form: (String) -> String) -> [UInt8] {
         var output: [UInt8] = []
         var known = String.UnicodeScalarView()
         func flush() {
             if known.isEmpty { return }
-            output.append(contentsOf: normalize(String(known)).utf8)
+            output.append(contentsOf: form(String(known)).utf8)
             known = String.UnicodeScalarView()
         }
         for scalar in String(decoding: run, as: UTF8.self).unicodeScalars {
-            if let age = scalar.properties.age, age <= Self.referenceVersion {
+            if Self.isKnown(scalar) {
                 known.append(scalar)
             } else {
                 flush()
@@ -84,12 +98,36 @@ enum UnicodeNormalization: String, Sendable {
         return output
     }
 
-    private func normalize(_ text: String) -> String {
-        switch self {
-        case .nfc: text.precomposedStringWithCanonicalMapping
-        case .nfd: text.decomposedStringWithCanonicalMapping
-        case .nfkc: text.precomposedStringWithCompatibilityMapping
-        case .nfkd: text.decomposedStringWithCompatibilityMapping
+    /// Decomposes scalar by scalar and puts marks in order: Foundation's own functions are quadratic for long texts.
+    private func decompose(_ run: UnsafeBufferPointer<UInt8>, _ form: (String) -> String) -> [UInt8] {
+        typealias Mark = (scalar: Unicode.Scalar, order: UInt8)
+        var known: [Unicode.Scalar: [Mark]] = [:]
+        func decomposed(_ scalar: Unicode.Scalar) -> [Mark] {
+            if let marks = known[scalar] { return marks }
+            let scalars = Self.isKnown(scalar) ? Array(form(String(scalar)).unicodeScalars) : [scalar]
+            let marks = scalars.map { ($0, Self.isKnown($0) ? $0.properties.canonicalCombiningClass.rawValue : 0) }
+            known[scalar] = marks
+            return marks
         }
+        var output: [UInt8] = []
+        output.reserveCapacity(run.count * 2)
+        var waiting: [Mark] = []
+        func flush() {
+            if waiting.count > 1 { waiting.sort { $0.order < $1.order } }
+            for mark in waiting { output.append(mark.scalar) }
+            waiting.removeAll(keepingCapacity: true)
+        }
+        for scalar in String(decoding: run, as: UTF8.self).unicodeScalars {
+            for mark in decomposed(scalar) {
+                if mark.order == 0 {
+                    flush()
+                    output.append(mark.scalar)
+                } else {
+                    waiting.append(mark)
+                }
+            }
+        }
+        flush()
+        return output
     }
 }

@@ -1,0 +1,67 @@
+@testable import Tokenization
+
+/// Writes the fields of a protocol buffer message.
+struct ProtobufWriter {
+    private(set) var bytes: [UInt8] = []
+
+    mutating func write(_ field: Int, varint value: UInt64) {
+        append(UInt64(field) << 3)
+        append(value)
+    }
+
+    mutating func write(_ field: Int, flag: Bool) { write(field, varint: flag ? 1 : 0) }
+
+    mutating func write(_ field: Int, float: Float) {
+        append(UInt64(field) << 3 | 5)
+        withUnsafeBytes(of: float.bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func write(_ field: Int, bytes content: some Collection<UInt8>) {
+        append(UInt64(field) << 3 | 2)
+        append(UInt64(content.count))
+        bytes.append(contentsOf: content)
+    }
+
+    private mutating func append(_ value: UInt64) {
+        var value = value
+        while value >= 0x80 {
+            bytes.append(UInt8(truncatingIfNeeded: value) | 0x80)
+            value >>= 7
+        }
+        bytes.append(UInt8(value))
+    }
+}
+
+extension SentencePieceModel {
+    /// The model as a ModelProto.
+    func serialized() -> [UInt8] {
+        var writer = ProtobufWriter()
+        for piece in pieces {
+            var message = ProtobufWriter()
+            message.write(1, bytes: piece.text)
+            message.write(2, float: piece.score)
+            message.write(3, varint: piece.type.rawValue)
+            writer.write(1, bytes: message.bytes)
+        }
+        var trainer = ProtobufWriter()
+        trainer.write(3, varint: algorithm.rawValue)
+        trainer.write(24, flag: treatsWhitespaceAsSuffix)
+        trainer.write(35, flag: fallsBackToBytes)
+        if let unknownSurface { trainer.write(44, bytes: unknownSurface) }
+        writer.write(2, bytes: trainer.bytes)
+        writer.write(3, bytes: normalization.serialized())
+        if !denormalization.characterMap.isEmpty { writer.write(5, bytes: denormalization.serialized()) }
+        return writer.bytes
+    }
+}
+
+extension SentencePieceModel.Normalization {
+    fileprivate func serialized() -> [UInt8] {
+        var writer = ProtobufWriter()
+        writer.write(2, bytes: characterMap)
+        writer.write(3, flag: addsDummyPrefix)
+        writer.write(4, flag: removesExtraWhitespace)
+        writer.write(5, flag: escapesWhitespace)
+        return writer.bytes
+    }
+}
