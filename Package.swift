@@ -42,7 +42,8 @@ let package = Package(
         library("Formats", ["StrictJSON", "CKernels", "COpenSSL", "CPCRE2", "CLinux", "Diagnostics"]),
         library("Datasets", ["Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 3
-        library("Models", ["NN", "Autograd", "CKernels", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
+        library(
+            "Models", ["NN", "Autograd", "CKernels", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
         // Level 4
         library(
             "Training", ["Models", "NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
@@ -73,7 +74,9 @@ let package = Package(
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Formats", ["TestSupport", "StrictJSON", "CKernels", "Diagnostics"]),
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
-        tests("Recipes", ["TestSupport", "Datasets", "Evaluation", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
+        tests(
+            "Recipes",
+            ["TestSupport", "Datasets", "Evaluation", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         tests("Evaluation", ["TestSupport", "Datasets", "StrictJSON", "Diagnostics"]),
         tests("CKernels", ["TestSupport", "Autograd"]),
         tests("Autograd", ["TestSupport", "CKernels"]),
@@ -81,8 +84,11 @@ let package = Package(
         .testTarget(
             name: "EspalierTests", dependencies: ["espalier", "TestSupport", "StrictJSON", "Formats"],
             swiftSettings: swiftFlags),
-        tests("Models", ["TestSupport", "Tokenization", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
-        tests("Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
+        tests(
+            "Models",
+            ["TestSupport", "Tokenization", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
+        tests(
+            "Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -26,7 +26,8 @@ package struct RunPlan {
         }
         let micro = preparation.largestMicroBatch
         let memory = MemoryEstimate(
-            spec: spec, weightBytes: preparation.base.files.weights.byteCount, adapterParameters: adapter.parameterCount,
+            spec: spec, weightBytes: preparation.base.files.weights.byteCount,
+            adapterParameters: adapter.parameterCount,
             tokens: micro.tokens, predictions: micro.predictions)
         let steps = preparation.totalSteps
         let seconds = try Self.predictedSeconds(preparation, adapter: adapter, steps: steps, in: workspace)

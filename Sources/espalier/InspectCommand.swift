@@ -76,9 +76,10 @@ struct InspectCommand: ParsableCommand {
         facts["vocabulary"] = .integer(spec.vocabulary)
         facts["context"] = .integer(spec.maximumPositions)
         facts["tied_head"] = .bool(spec.isTied)
-        facts["parameters"] = .integer(decoder.allParameters().reduce(0) { sum, entry in
-            spec.isTied && entry.path == "lm_head.weight" ? sum : sum + entry.parameter.shape.count
-        })
+        facts["parameters"] = .integer(
+            decoder.allParameters().reduce(0) { sum, entry in
+                spec.isTied && entry.path == "lm_head.weight" ? sum : sum + entry.parameter.shape.count
+            })
         let tokenizer = try? files.tokenizer()
         facts["tokenizer"] = tokenizer.map { .integer($0.vocabularyCount) } ?? .null
         if let template = try files.chatTemplate() {
@@ -109,7 +110,8 @@ struct InspectCommand: ParsableCommand {
         facts["not_finite"] = .integer(bad.reduce(0) { $0 + $1.1 })
         if let (name, count) = bad.first {
             throw Diagnostic(
-                ModelsCode.tensor, file: path, at: "tensor \"\(name)\"", found: "\(count) values that are NaN or infinite",
+                ModelsCode.tensor, file: path, at: "tensor \"\(name)\"",
+                found: "\(count) values that are NaN or infinite",
                 expected: "finite values", fix: "Download the file again")
         }
         facts["tensors"] = .array(

@@ -73,7 +73,8 @@ struct ParityCommand: ParsableCommand {
             if !output.json {
                 Console.note(
                     Diagnostic(
-                        TrainingCode.parity, file: expected ?? training, at: report.worst.map { "tensor \"\($0.tensor)\"" },
+                        TrainingCode.parity, file: expected ?? training,
+                        at: report.worst.map { "tensor \"\($0.tensor)\"" },
                         found: report.worst.map { "a relative error of \($0.relative)" } ?? "nothing to compare",
                         expected: "at most \(tolerance) in every tensor, and none left out"
                     ).description)

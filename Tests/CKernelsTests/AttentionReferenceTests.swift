@@ -91,7 +91,9 @@ import Testing
         for new in [1, 3, 70, 90] {
             let q = numbers.tensor(Shape(new, 48), in: workspace)
             let y = attention(
-                q, keys: k.pointer, values: v.pointer, plan: AttentionPlan(decoding: [.init(runs: [0..<60, 60..<150], newCount: new)]), settings, in: workspace)
+                q, keys: k.pointer, values: v.pointer,
+                plan: AttentionPlan(decoding: [.init(runs: [0..<60, 60..<150], newCount: new)]), settings, in: workspace
+            )
             let past = 150 - new
             let expected = reference(
                 q: q.elements, k: k.elements, v: v.elements, settings: settings, rows: new,

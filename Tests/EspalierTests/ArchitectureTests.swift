@@ -8,7 +8,7 @@ import Testing
 
     /// Lowest first; a target may import only those of lower levels.
     static let levels = [
-        ["CKernels", "COpenBLAS", "CPCRE2", "COpenSSL", "CSentencePiece", "CLinux", "Diagnostics"],
+        ["CKernels", "COpenBLAS", "CPCRE2", "COpenSSL", "CLinux", "Diagnostics"],
         ["StrictJSON", "Batches"], ["Autograd", "Tokenization"], ["NN", "Formats", "Datasets"], ["Models"],
         ["Training", "Evaluation"], ["Recipes"], ["espalier"],
     ]

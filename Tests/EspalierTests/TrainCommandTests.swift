@@ -48,7 +48,9 @@ import Testing
         #expect(config["r"]?.integer == 4 && config["peft_type"]?.string == "LORA")
         let files = try FileManager.default.contentsOfDirectory(atPath: run + "/adapter")
         #expect(
-            Set(files).isSuperset(of: ["adapter_config.json", "adapter_model.safetensors", "README.md", "espalier.json"]))
+            Set(files).isSuperset(of: [
+                "adapter_config.json", "adapter_model.safetensors", "README.md", "espalier.json",
+            ]))
     }
 
     @Test func aFolderThatHoldsARunIsRefusedAndUnchanged() throws {

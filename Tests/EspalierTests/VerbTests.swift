@@ -26,8 +26,10 @@ import Testing
         let model = Fixture.path("models/llama_gqa")
         for name in ["generic", "avx2", "avx512", "avx512-bf16"] {
             let outcome = try CommandLine.run(
-                ["parity", "--base", model, "--adapter", model + "/lora", "--tolerance", "1e-3", "--expected",
-                    model + "/lora_expected.safetensors", "--inputs", model + "/expected.safetensors"],
+                [
+                    "parity", "--base", model, "--adapter", model + "/lora", "--tolerance", "1e-3", "--expected",
+                    model + "/lora_expected.safetensors", "--inputs", model + "/expected.safetensors",
+                ],
                 environment: ["ESPALIER_ISA": name])
             #expect(outcome.status == 0, "\(name): \(outcome.output)")
         }
