@@ -80,6 +80,7 @@ struct InspectCommand: ParsableCommand {
             decoder.allParameters().reduce(0) { sum, entry in
                 spec.isTied && entry.path == "lm_head.weight" ? sum : sum + entry.parameter.shape.count
             })
+        facts["license"] = try files.license().map(JSONValue.string) ?? .null
         let tokenizer = try? files.tokenizer()
         facts["tokenizer"] = tokenizer.map { .integer($0.vocabularyCount) } ?? .null
         if let template = try files.chatTemplate() {

@@ -83,3 +83,21 @@ package struct BaseFiles {
         }
     }
 }
+
+extension BaseFiles {
+    /// The licence that the model's files name: GGUF's `general.license`, or the head of a folder's README.md.
+    package func license() throws(Diagnostic) -> String? {
+        switch form {
+        case .gguf(let model): return try model.header.string("general.license")
+        case .folder(let folder):
+            let path = joinPath(folder.path, "README.md")
+            guard FileIdentity(ofFileAt: path) != nil else { return nil }
+            let lines = String(decoding: try readBytes(path), as: UTF8.self).split(separator: "\n")
+            guard lines.first == "---" else { return nil }
+            let head = lines.dropFirst().prefix { $0 != "---" }
+            return head.first { $0.hasPrefix("license:") }.map {
+                $0.dropFirst("license:".count).drop { $0 == " " }.description
+            }
+        }
+    }
+}
