@@ -22,7 +22,7 @@ package struct Preparation {
     package init(_ recipe: Recipe, in workspace: Workspace) throws(Diagnostic) {
         self.recipe = recipe
         base = try BaseModel(recipe.base.resolved, in: workspace)
-        encoder = try ExampleEncoder(base, recipe: recipe)
+        encoder = ExampleEncoder(base, recipe: recipe)
         let files = try Self.open(recipe.data.train, recipe.data.format)
         dataDigests = files.map { ($0.name, SHA256.digest($0.bytes).description) }
         training = try ConversationSet(
@@ -98,9 +98,9 @@ package struct Preparation {
 }
 
 extension ExampleEncoder {
-    package init(_ base: BaseModel, recipe: Recipe) throws(Diagnostic) {
+    package init(_ base: BaseModel, recipe: Recipe) {
         self.init(
-            tokenizer: base.tokenizer, renderer: try base.renderer(), stopTokens: base.stopTokens,
+            tokenizer: base.tokenizer, renderer: base.renderer, stopTokens: base.stopTokens,
             maximumLength: recipe.train.maximumLength, tooLong: recipe.data.tooLong)
     }
 }

@@ -11,14 +11,11 @@ package struct TemplateRenderer: ConversationRenderer {
     private let variables: JSONObject
     private let tokenizer: any TextTokenizer
 
-    /// - Throws: what the template's syntax has against it.
-    package init(_ source: ChatTemplateSource, tokenizer: any TextTokenizer) throws(Diagnostic) {
+    package init(_ source: ModelChatTemplate, tokenizer: any TextTokenizer) {
+        template = source.template
+        variables = source.variables
         file = source.file
         self.tokenizer = tokenizer
-        do throws(Diagnostic) {
-            template = try ChatTemplate(source: source.text)
-        } catch { throw error.inFile(source.file) }
-        variables = JSONObject(source.specialTokens.map { ($0.name, .string($0.text)) })
     }
 
     package func render(
@@ -85,8 +82,5 @@ extension Message {
 
 extension BaseModel {
     /// The renderer of the base's template; nil for a base without one.
-    package func renderer() throws(Diagnostic) -> TemplateRenderer? {
-        guard let template else { return nil }
-        return try TemplateRenderer(template, tokenizer: tokenizer)
-    }
+    package var renderer: TemplateRenderer? { template.map { TemplateRenderer($0, tokenizer: tokenizer) } }
 }

@@ -78,7 +78,7 @@ struct GenerateCommand: ParsableCommand {
             return model.tokenizer.encode(prompt, addingSpecialTokens: true, recognizingSpecialTokens: false)
         }
         let encoder = ExampleEncoder(
-            tokenizer: model.tokenizer, renderer: try model.renderer(), stopTokens: model.stopTokens,
+            tokenizer: model.tokenizer, renderer: model.renderer, stopTokens: model.stopTokens,
             maximumLength: Int.max)
         if let prompt {
             return try encoder.promptTokens(Conversation(messages: [Message(role: "user", content: prompt)]))

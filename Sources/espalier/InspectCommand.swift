@@ -84,8 +84,7 @@ struct InspectCommand: ParsableCommand {
         let tokenizer = try? files.tokenizer()
         facts["tokenizer"] = tokenizer.map { .integer($0.vocabularyCount) } ?? .null
         if let template = try files.chatTemplate() {
-            facts["chat_template"] = .string("\(template.text.utf8.count) bytes")
-            _ = try ChatTemplate(source: template.text)
+            facts["chat_template"] = .string("\(template.template.source.utf8.count) bytes")
         } else {
             facts["chat_template"] = .null
         }

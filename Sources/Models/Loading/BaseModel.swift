@@ -10,7 +10,7 @@ package struct BaseModel {
     package let decoder: Decoder
     package let tokenizer: any TextTokenizer
     /// nil for a base that has none.
-    package let template: ChatTemplateSource?
+    package let template: ModelChatTemplate?
     /// The tokens after which generation ends.
     package let stopTokens: Set<Int32>
 
@@ -30,14 +30,6 @@ package struct BaseModel {
     }
 }
 
-/// A chat template's text and where it stands.
-package struct ChatTemplateSource: Sendable {
-    package let text: String
-    package let file: String
-    /// Values that templates refer to by name: `bos_token`, `eos_token` and so on.
-    package let specialTokens: [(name: String, text: String)]
-}
-
 extension BaseFiles {
     package func tokenizer() throws(Diagnostic) -> any TextTokenizer {
         switch form {
@@ -46,47 +38,24 @@ extension BaseFiles {
         }
     }
 
-    package func chatTemplate() throws(Diagnostic) -> ChatTemplateSource? {
+    /// The chat template with the special tokens that it refers to; nil for a base that has none.
+    package func chatTemplate() throws(Diagnostic) -> ModelChatTemplate? {
         switch form {
-        case .folder(let folder): return try Self.template(in: folder.path)
+        case .folder(let folder): return try ChatTemplate.load(folder: folder.path)
         case .gguf(let model):
             let header = model.header
             guard let text = try header.string("tokenizer.chat_template") else { return nil }
             let tokens = try header.strings("tokenizer.ggml.tokens") ?? []
-            var special: [(name: String, text: String)] = []
-            for name in ["bos", "eos", "unknown", "padding"] {
-                guard let id = try header.integer("tokenizer.ggml.\(name)_token_id"), tokens.indices.contains(id) else {
+            var variables = JSONObject()
+            for (key, name) in [("bos", "bos"), ("eos", "eos"), ("unknown", "unk"), ("padding", "pad")] {
+                guard let id = try header.integer("tokenizer.ggml.\(key)_token_id"), tokens.indices.contains(id) else {
                     continue
                 }
-                let short = ["unknown": "unk", "padding": "pad"][name] ?? name
-                special.append(("\(short)_token", tokens[id]))
+                variables["\(name)_token"] = .string(tokens[id])
             }
-            return ChatTemplateSource(text: text, file: path, specialTokens: special)
-        }
-    }
-
-    private static func template(in folder: String) throws(Diagnostic) -> ChatTemplateSource? {
-        let configPath = joinPath(folder, "tokenizer_config.json")
-        let config = try readOptionalJSON(configPath)
-        var special: [(name: String, text: String)] = []
-        for name in ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"] {
-            guard let value = config?[name] else { continue }
-            if let text = value.string ?? value["content"]?.string { special.append((name, text)) }
-        }
-        let own = joinPath(folder, "chat_template.jinja")
-        if FileIdentity(ofFileAt: own) != nil {
-            guard let text = String(validating: try readBytes(own), as: UTF8.self) else {
-                throw Diagnostic(ModelsCode.config, file: own, found: "bytes that are not UTF-8", expected: "UTF-8")
-            }
-            return ChatTemplateSource(text: text, file: own, specialTokens: special)
-        }
-        switch config?["chat_template"] {
-        case .string(let text)?: return ChatTemplateSource(text: text, file: configPath, specialTokens: special)
-        case .array(let list)?:
-            let entry = list.first { $0["name"]?.string == "default" } ?? list.first
-            guard let text = entry?["template"]?.string else { return nil }
-            return ChatTemplateSource(text: text, file: configPath, specialTokens: special)
-        default: return nil
+            do throws(Diagnostic) {
+                return ModelChatTemplate(template: try ChatTemplate(source: text), variables: variables, file: path)
+            } catch { throw error.inFile(path) }
         }
     }
 
@@ -154,7 +123,7 @@ package struct BaseDigests: Sendable, Equatable {
     /// Computes them, or takes them from the cache if no file has changed.
     package init(_ files: BaseFiles, cache: DigestCache = DigestCache()) throws(Diagnostic) {
         weights = try cache.weightsDigest(of: files.weights).description
-        template = try files.chatTemplate().map { SHA256.digest($0.text).description }
+        template = try files.chatTemplate().map { SHA256.digest($0.template.source).description }
         switch files.form {
         case .gguf(let model): tokenizer = try Self.tokenizer(model.header).description
         case .folder(let folder):
@@ -190,7 +159,7 @@ extension BaseFiles {
         switch form {
         case .gguf:
             guard let template = try chatTemplate() else { return [] }
-            return [("chat_template.jinja", Array(template.text.utf8))]
+            return [("chat_template.jinja", Array(template.template.source.utf8))]
         case .folder(let folder):
             var files: [(name: String, bytes: [UInt8])] = []
             for name in [

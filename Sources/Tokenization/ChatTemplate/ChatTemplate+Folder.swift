@@ -3,16 +3,22 @@ package import StrictJSON
 
 import Glibc
 
-extension ChatTemplate {
-    /// What a model folder says about its conversations.
-    package struct Folder: Sendable {
-        package var template: ChatTemplate
-        /// The special tokens by name (`bos_token`, `eos_token`, …), as templates know them.
-        package var variables: JSONObject
-        /// The file that the template stands in.
-        package var file: String
-    }
+/// What a model's files say about its conversations.
+package struct ModelChatTemplate: Sendable {
+    package var template: ChatTemplate
+    /// The special tokens by name (`bos_token`, `eos_token`, …), as templates know them.
+    package var variables: JSONObject
+    /// The file that the template stands in.
+    package var file: String
 
+    package init(template: ChatTemplate, variables: JSONObject, file: String) {
+        self.template = template
+        self.variables = variables
+        self.file = file
+    }
+}
+
+extension ChatTemplate {
     /// Finds the chat template of a model folder: `chat_template.jinja` with `additional_chat_templates/*.jinja`, else
     /// `chat_template` in `tokenizer_config.json`, a text or a list of named texts.
     ///
@@ -22,7 +28,7 @@ extension ChatTemplate {
     /// - Throws: what `init` throws, with the file's name; `ChatTemplateCode.missing` if it has several and none is
     ///   called so; `ChatTemplateCode.file` for a file of another form;
     ///   `.read` if a file cannot be read.
-    package static func load(folder: String, withTools: Bool = false) throws(Diagnostic) -> Folder? {
+    package static func load(folder: String, withTools: Bool = false) throws(Diagnostic) -> ModelChatTemplate? {
         let configuration = try configuration(folder)
         let variables = specialTokens(configuration)
         var named: [(name: String, source: String, file: String)] = []
@@ -46,7 +52,8 @@ extension ChatTemplate {
                 expected: "one of that name", fix: "Rename the template that is to be used")
         }
         do {
-            return Folder(template: try ChatTemplate(source: chosen.source), variables: variables, file: chosen.file)
+            return ModelChatTemplate(
+                template: try ChatTemplate(source: chosen.source), variables: variables, file: chosen.file)
         } catch {
             throw error.inFile(chosen.file)
         }
