@@ -92,20 +92,19 @@ struct SupervisionFinder {
         case unknown
     }
 
-    private func runs(of message: Int) -> [JinjaRun] { full.text.runs.filter { $0.origin.message == message } }
+    /// The message's data, or what of it stands in a range.
+    private func runs(of message: Int, in range: Range<Int>? = nil) -> [JinjaRun] {
+        full.text.runs.filter { $0.origin.message == message && (range?.contains($0.range) ?? true) }
+    }
 
-    /// The bytes that the template wrote at a message and nowhere else.
+    /// The bytes that the template wrote at a message: the only ones, or those where its data starts. Other messages
+    /// may repeat some of it, as the name of a function.
     private func region(_ message: Int) -> Region {
-        let runs = runs(of: message)
+        let first = runs(of: message).first
         let own = full.regions.filter { $0.message == message }.map(\.range)
-        guard let first = runs.first, let last = runs.last else {
-            if own.isEmpty { return full.regions.isEmpty ? .unknown : .nothing }
-            return own.count == 1 && isAlone(message, in: own[0]) ? .known(own[0]) : .unknown
-        }
-        let content = first.range.lowerBound..<last.range.upperBound
-        guard let region = own.first(where: { $0.contains(content) }), isAlone(message, in: region) else {
-            return .unknown
-        }
+        if first == nil, own.isEmpty { return full.regions.isEmpty ? .unknown : .nothing }
+        let region = first.map { run in own.first { $0.contains(run.range) } } ?? (own.count == 1 ? own[0] : nil)
+        guard let region, isAlone(message, in: region) else { return .unknown }
         return .known(region)
     }
 
@@ -116,9 +115,9 @@ struct SupervisionFinder {
 
     /// The template's text between the start of a message's region and its first byte of data.
     private func header(_ message: Int) -> Range<Int>? {
-        guard case .known(let region) = region(message), let first = runs(of: message).first, first.origin.exact else {
-            return nil
-        }
+        guard case .known(let region) = region(message), let first = runs(of: message, in: region).first,
+            first.origin.exact
+        else { return nil }
         return region.lowerBound..<first.range.lowerBound
     }
 
@@ -141,9 +140,9 @@ struct SupervisionFinder {
         }
     }
 
-    /// The bytes from `start` to `end`, if all that the message says stands between them.
+    /// The bytes from `start` to `end`, if they come in that order.
     private func span(of message: Int, from start: Int, to end: Int) throws(Unproven) -> Range<Int> {
-        guard start <= end, runs(of: message).allSatisfy({ (start...end).contains($0.range.upperBound) }) else {
+        guard start <= end else {
             throw Unproven(message: message, reason: "it stands elsewhere than where it ends when it comes last")
         }
         return start..<end
@@ -168,16 +167,21 @@ struct SupervisionFinder {
             if isLast { promptDiffers = false }
             return prompt.utf8.count
         }
-        // The messages before are rendered differently once this one follows. Its own region still starts with the
-        // words of the generation prompt, or with as many of them as stand before the message's text.
-        let first = runs(of: message).first
+        // The prompt is another than what stands there. What the template writes at the message, or after the messages
+        // before it, still starts with the words of the prompt, or with as many as stand before the message's text.
+        let first = runs(of: message, in: region).first
         let limit = first.map { $0.origin.exact ? $0.range.lowerBound : region.upperBound } ?? region.upperBound
+        var base = region.lowerBound
+        if let text = renderer.text(first: message, addGenerationPrompt: false), isPrefix(text),
+            (region.lowerBound...limit).contains(text.utf8.count)
+        {
+            base = text.utf8.count
+        }
         for words in generationPrompts(before: message, prompt) {
-            let common = zip(bytes[region.lowerBound..<limit], words).prefix { $0 == $1 }.count
-            let endsAtContent = first?.origin.exact == true && region.lowerBound + common == limit
-            if common == words.count || endsAtContent {
+            let common = zip(bytes[base..<limit], words).prefix { $0 == $1 }.count
+            if common == words.count || (first?.origin.exact == true && base + common == limit) {
                 promptDiffers = true
-                return region.lowerBound + common
+                return base + common
             }
         }
         throw Unproven(
@@ -213,7 +217,7 @@ struct SupervisionFinder {
 
     /// Whether the template writes more than white space after the message's text.
     private func isClosed(_ message: Int, in region: Range<Int>) -> Bool {
-        guard let last = runs(of: message).last else { return true }
+        guard let last = runs(of: message, in: region).last else { return true }
         return !isSpace(last.range.upperBound..<region.upperBound) || !last.origin.exact
     }
 
