@@ -1,11 +1,11 @@
 package import Autograd
 import Batches
-package import Datasets
+import Datasets
 package import Diagnostics
 package import Evaluation
 package import Formats
 import Tokenization
-package import Models
+import Models
 
 /// The recipe's metric on held-out rows, for the base and the adapted model on the same rows.
 package struct EvaluationRun {

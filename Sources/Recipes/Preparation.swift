@@ -2,9 +2,9 @@ package import Autograd
 package import Batches
 package import Datasets
 package import Diagnostics
-package import Formats
+import Formats
 package import Models
-package import Tokenization
+import Tokenization
 
 /// A recipe with its base opened and its records read: what `plan`, `preview`, `train` and `evaluate` start from.
 package struct Preparation {

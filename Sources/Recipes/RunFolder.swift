@@ -1,10 +1,10 @@
-package import Autograd
+import Autograd
 package import Diagnostics
-package import Formats
+import Formats
 import Glibc
-package import Models
-package import StrictJSON
-package import Training
+import Models
+import StrictJSON
+import Training
 
 package enum RunCode: String, DiagnosticCode, CaseIterable {
     case exists = "E-RUN-EXISTS"

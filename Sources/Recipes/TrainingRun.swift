@@ -4,9 +4,9 @@ import Datasets
 package import Diagnostics
 package import Formats
 import Glibc
-package import Models
+import Models
 import NN
-package import StrictJSON
+import StrictJSON
 package import Training
 
 /// A recipe being carried out: trains an adapter and leaves a run folder behind.

@@ -1,7 +1,7 @@
 package import Autograd
 import Batches
 package import Diagnostics
-package import Formats
+import Formats
 package import Models
 import NN
 import StrictJSON
