@@ -56,10 +56,10 @@ final class PackedRows {
         product.ldc = leadingDimension
         withUnsafePointer(to: product) { product in
             var cut = ek_bf16_cut_of(product)
+            workspace.reserveScratch(count: cut.scratch_bytes / 4)
             withUnsafePointer(to: &cut) { cut in
                 workspace.threads.forEach(cut.pointee.row_pieces * cut.pointee.column_pieces) { item, worker in
-                    let scratch = workspace.scratch(worker: worker, count: cut.pointee.scratch_bytes / 4)
-                    kernels.multiply(product, cut, item, scratch)
+                    kernels.multiply(product, cut, item, workspace.scratch(worker: worker))
                 }
             }
         }

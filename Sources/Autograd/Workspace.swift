@@ -35,13 +35,16 @@ package final class Workspace: @unchecked Sendable {
         scratch.deallocate()
     }
 
-    /// Scratch space of `worker` for the duration of one task; its contents are arbitrary.
-    ///
-    /// Only `worker` itself may call this, which is what makes the access from several threads safe.
-    func scratch(worker: Int, count: Int) -> UnsafeMutablePointer<Float> {
-        if let storage = scratch[worker], storage.capacity >= count * 4 { return storage.floats }
-        let storage = Storage(byteCount: count * 4, pool: buffers)
-        scratch[worker] = storage
+    /// Gives every worker scratch space of at least `count` floats; called before the tasks that use it.
+    func reserveScratch(count: Int) {
+        for worker in 0..<threads.count where (scratch[worker]?.capacity ?? 0) < count * 4 {
+            scratch[worker] = Storage(byteCount: count * 4, pool: buffers)
+        }
+    }
+
+    /// The scratch space of `worker` for the duration of one task; its contents are arbitrary.
+    func scratch(worker: Int) -> UnsafeMutablePointer<Float> {
+        guard let storage = scratch[worker] else { preconditionFailure("no scratch was reserved") }
         return storage.floats
     }
 }

@@ -85,7 +85,7 @@ private struct AttentionCall {
 
     func forward(in workspace: Workspace) -> (y: Tensor, lse: Tensor) {
         let heads = settings.heads
-        let scratchCount = ek_attention_scratch(settings.headDim)
+        workspace.reserveScratch(count: ek_attention_scratch(settings.headDim))
         var lse = Tensor(Shape(plan.rowCount, heads), in: workspace) { _ in }  // written by the loop, every row
         var y = Tensor(Shape(plan.rowCount, queryWidth), in: workspace) { _ in }
         lse.update(in: workspace) { lse in
@@ -97,7 +97,7 @@ private struct AttentionCall {
                         let row = Int(block.queryRow)
                         var description = self.block(
                             block, head: head, ranges: ranges.baseAddress!,
-                            scratch: workspace.scratch(worker: worker, count: scratchCount))
+                            scratch: workspace.scratch(worker: worker))
                         workspace.kernels.attention_forward(
                             &description, y + row * queryWidth + head * settings.headDim, queryWidth,
                             lse + row * heads + head, heads)
@@ -114,7 +114,7 @@ private struct AttentionCall {
         y: Tensor, dy: Tensor, lse: Tensor, keyShape: Shape, in workspace: Workspace
     ) -> (dq: Tensor, dk: Tensor, dv: Tensor) {
         let (heads, headDim) = (settings.heads, settings.headDim)
-        let scratchCount = ek_attention_scratch(headDim)
+        workspace.reserveScratch(count: ek_attention_scratch(headDim))
         let wide = Shape(plan.rowCount, queryWidth)
         var dq = Tensor(wide, in: workspace) { _ in }  // written by the loop, every row
         var dk = Tensor(wide, in: workspace) { _ in }  // zeroed by the tasks that add to them
@@ -129,7 +129,7 @@ private struct AttentionCall {
                                 (dk + row * queryWidth + head * headDim).update(repeating: 0, count: headDim)
                                 (dv + row * queryWidth + head * headDim).update(repeating: 0, count: headDim)
                             }
-                            let scratch = workspace.scratch(worker: worker, count: scratchCount)
+                            let scratch = workspace.scratch(worker: worker)
                             for block in plan.blocks[plan.trees[tree]] {
                                 let offset = Int(block.queryRow) * queryWidth + head * headDim
                                 var description = self.block(
