@@ -133,6 +133,7 @@ def main():
         sub.set_defaults(run=verb)
     arguments = parser.parse_args()
     logging.disable_progress_bar()
+    torch.set_num_threads(1)  # as the reference numbers were computed; its threads also spin on a busy machine
     arguments.run(arguments)
 
 
