@@ -55,6 +55,10 @@ extension JSONValue {
 /// Appends `value` in quotation marks, with the escapes that JSON demands and no others.
 private func writeJSONString(_ value: String, to text: inout String) {
     text += "\""
+    if !value.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+        text += value + "\""
+        return
+    }
     for scalar in value.unicodeScalars {
         switch scalar {
         case "\"": text += "\\\""

@@ -68,8 +68,10 @@ enum UnicodeNormalization: String, Sendable {
         switch self {
         case .nfd: decompose(run) { $0.decomposedStringWithCanonicalMapping }
         case .nfkd: decompose(run) { $0.decomposedStringWithCompatibilityMapping }
-        case .nfc: compose(run) { $0.precomposedStringWithCanonicalMapping }
-        case .nfkc: compose(run) { $0.precomposedStringWithCompatibilityMapping }
+        case .nfc: compose(run)
+        // Foundation's own NFKC leaves the marks of some decompositions out of order.
+        case .nfkc:
+            decompose(run) { $0.decomposedStringWithCompatibilityMapping }.withUnsafeBufferPointer(compose)
         }
     }
 
@@ -78,12 +80,12 @@ enum UnicodeNormalization: String, Sendable {
         scalar.properties.age.map { $0 <= referenceVersion } ?? false
     }
 
-    private func compose(_ run: UnsafeBufferPointer<UInt8>, _ form: (String) -> String) -> [UInt8] {
+    private func compose(_ run: UnsafeBufferPointer<UInt8>) -> [UInt8] {
         var output: [UInt8] = []
         var known = String.UnicodeScalarView()
         func flush() {
             if known.isEmpty { return }
-            output.append(contentsOf: form(String(known)).utf8)
+            output.append(contentsOf: String(known).precomposedStringWithCanonicalMapping.utf8)
             known = String.UnicodeScalarView()
         }
         for scalar in String(decoding: run, as: UTF8.self).unicodeScalars {

@@ -7,7 +7,7 @@ import Testing
 /// Texts that cost a naive tokenizer quadratic time, and text that tries to pass for control tokens.
 @Suite struct EncodingBoundsTests {
     /// A megabyte where the code is optimised. Quadratic time would show as minutes.
-    private static let size = _isDebugAssertConfiguration() ? 1 << 14 : 1 << 20
+    private static let size = _isDebugAssertConfiguration() ? 1 << 13 : 1 << 20
 
     @Test(
         arguments: [

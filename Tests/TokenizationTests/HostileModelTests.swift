@@ -101,18 +101,18 @@ import Testing
     }
 
     @Test func takesNoMoreThanAMillionPieces() throws {
-        let piece = Self.piece("a")
-        let bytes = [[UInt8]](repeating: piece, count: SentencePieceModel.largestVocabulary + 1).flatMap { $0 }
+        // Pieces without any field: two bytes each.
+        let bytes = [[UInt8]](repeating: [0x0A, 0], count: SentencePieceModel.largestVocabulary + 1).flatMap { $0 }
         #expect(throws: Diagnostic.self) { try Self.load(bytes) }
     }
 
-    @Test(arguments: ["sentencepiece_bpe", "sentencepiece_unigram"])
-    func survivesFlippedBitsAndTruncation(_ name: String) throws {
+    @Test(arguments: [("sentencepiece_bpe", 100), ("sentencepiece_unigram", 20)])
+    func survivesFlippedBitsAndTruncation(_ name: String, _ rounds: Int) throws {
         let original = try Array(Fixture.data("tokenizers/\(name)/tokenizer.model"))
         var random = SplitMix(state: 11)
-        for round in 0..<200 {
+        for round in 0..<rounds {
             var bytes = original
-            if round < 100 {
+            if round.isMultiple(of: 2) {
                 bytes[Int.random(in: bytes.indices, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
             } else {
                 bytes.removeLast(Int.random(in: 1..<bytes.count, using: &random))
