@@ -37,6 +37,9 @@ package struct RunFolder {
         }
     }
 
+    /// Whether the run in the folder came to its end.
+    package var isFinished: Bool { FileIdentity(ofFileAt: joinPath(path, "run.json")) != nil }
+
     package var adapterPath: String { joinPath(path, "adapter") }
 
     private static func isFolder(_ path: String) -> Bool {

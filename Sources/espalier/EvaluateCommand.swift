@@ -52,6 +52,13 @@ struct EvaluateCommand: ParsableCommand {
                 Console.note("\(done) of \(total) answers")
             }
         }
-        if output.json { try Console.write(report.json) } else { try Console.write(report.text) }
+        if output.json { return try Console.write(report.json) }
+        try Console.write(report.text)
+        for metric in report.metrics {
+            guard let bayes = metric.naiveBayes, let adapted = metric.adapted, bayes.value >= adapted.value else {
+                continue
+            }
+            try Console.write("Naive Bayes, which counts words, does no worse here than the adapted model.")
+        }
     }
 }

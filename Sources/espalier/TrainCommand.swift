@@ -40,7 +40,12 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         let loaded = try recipe.load()
         let folder = try RunFolder(out ?? loaded.out.resolved, replacing: fresh || resume)
-        if resume { Console.note("No checkpoint was published in this folder: starting at step 0.") }
+        if resume {
+            if folder.isFinished {
+                return Console.note("The run in \(escaped(folder.path)) is finished; nothing to do.")
+            }
+            Console.note("No checkpoint was published in this folder: starting at step 0.")
+        }
         let workspace = threads.workspace(for: loaded)
         let preparation = try Preparation(loaded, in: workspace)
         Console.note(preparation.dataset.ledger.text)
