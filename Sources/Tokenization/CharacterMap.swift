@@ -71,25 +71,25 @@ struct CharacterMap: Sendable {
     /// Walks all that can be reached. Nodes may be shared, so each is entered once; none may lead back to itself.
     private func check() throws(Diagnostic) {
         guard !Self.hasLeaf(units[0]) else { throw Self.broken("a leaf at the trie's root", expected: "none") }
+        let children = UnitsByBase(units.map { $0 & 1 << 31 == 0 ? Int($0 & 0xFF) : 0 })
         var marks = [Mark](repeating: .unseen, count: units.count)
-        var path = [(base: try checkedBase(Self.offset(units[0])), byte: 0)]
-        marks[path[0].base] = .open
-        while let (base, last) = path.last {
-            let byte = last + 1
-            guard byte < 256 else {
+        let root = try checkedBase(Self.offset(units[0]))
+        var path = [(base: root, rest: children[root])]
+        marks[root] = .open
+        while let (base, rest) = path.last {
+            guard let child = rest.first else {
                 marks[base] = .done
                 path.removeLast()
                 continue
             }
-            path[path.count - 1].byte = byte
-            let unit = units[base ^ byte]
-            guard Self.label(unit) == UInt32(byte) else { continue }
-            let next = try checkedBase((base ^ byte) ^ Self.offset(unit))
+            path[path.count - 1].rest = rest.dropFirst()
+            let unit = units[Int(child)]
+            let next = try checkedBase(Int(child) ^ Self.offset(unit))
             if Self.hasLeaf(unit) { try checkReplacement(Int(units[next] & 0x7FFF_FFFF)) }
             switch marks[next] {
             case .unseen:
                 marks[next] = .open
-                path.append((next, 0))
+                path.append((next, children[next]))
             case .open: throw Self.broken("a trie that leads back to itself", expected: "a tree")
             case .done: break
             }
@@ -114,4 +114,29 @@ struct CharacterMap: Sendable {
     private static func broken(_ found: String, expected: String) -> Diagnostic {
         Diagnostic(TokenizerCode.characterMap, found: "a compiled character map with " + found, expected: expected)
     }
+}
+
+/// The units of a double array by the base that they are children of: a unit with the label b at i belongs to i XOR b.
+private struct UnitsByBase {
+    private var starts: [Int32]
+    private var units: [Int32]
+
+    /// - Parameter labels: the label of each unit, 0 for those that are no children.
+    init(_ labels: [Int]) {
+        starts = Array(repeating: 0, count: labels.count + 1)
+        units = Array(repeating: 0, count: labels.count)
+        // The last block may be cut short; what would lie behind it is nobody's child.
+        let bases = labels.enumerated().map { index, label in
+            label != 0 && index ^ label < labels.count ? index ^ label : nil
+        }
+        for case let base? in bases { starts[base + 1] += 1 }
+        for index in 1..<starts.count { starts[index] += starts[index - 1] }
+        var next = starts
+        for case (let unit, let base?) in bases.enumerated() {
+            units[Int(next[base])] = Int32(unit)
+            next[base] += 1
+        }
+    }
+
+    subscript(base: Int) -> ArraySlice<Int32> { units[Int(starts[base])..<Int(starts[base + 1])] }
 }
