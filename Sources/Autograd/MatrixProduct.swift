@@ -52,12 +52,12 @@ private struct Tiles {
 
 extension Workspace {
     /// y [T, out] (+)= x [T, in] · wᵀ, with w [out, in] in whatever encoding it has.
-    func multiply(
+    package func multiply(
         _ x: UnsafePointer<Float>, rows: Int, byTransposeOf w: Parameter, into y: UnsafeMutablePointer<Float>,
         accumulating: Bool
     ) {
         let (outputs, inputs) = (w.shape[0], w.shape[1])
-        if let packed = packed(x, rows: rows, depth: inputs) {
+        if let packed = packed(x, rows: rows, depth: inputs, byTranspose: true) {
             return packed.multiply(byTransposeOf: w, into: y, accumulating: accumulating)
         }
         forEachFloatBlock(of: w) { block, weights in
@@ -69,12 +69,12 @@ extension Workspace {
     }
 
     /// dx [T, in] (+)= dy [T, out] · w, with w [out, in].
-    func multiply(
+    package func multiply(
         _ dy: UnsafePointer<Float>, rows: Int, by w: Parameter, into dx: UnsafeMutablePointer<Float>,
         accumulating: Bool
     ) {
         let (outputs, inputs) = (w.shape[0], w.shape[1])
-        if let packed = packed(dy, rows: rows, depth: outputs) {
+        if let packed = packed(dy, rows: rows, depth: outputs, byTranspose: false) {
             return packed.multiply(by: w, into: dx, accumulating: accumulating)
         }
         forEachFloatBlock(of: w) { block, weights in
@@ -91,11 +91,12 @@ extension Workspace {
         _ dy: UnsafePointer<Float>, outputs: Int, _ x: UnsafePointer<Float>, inputs: Int, rows: Int,
         into dw: UnsafeMutablePointer<Float>, accumulating: Bool, scale: Float = 1
     ) {
-        if let bf16Kernels {
-            let packed = PackedRows(rows: outputs, depths: [rows], kernels: bf16Kernels, in: self)
+        if let productKernels {
+            let packed = PackedRows(
+                rows: outputs, depths: [rows], byTranspose: false, kernels: productKernels, in: self)
             packed.append(dy, depth: rows, isTransposed: true, scale: scale)
             return packed.multiply(
-                [ek_bf16_factor(x, stride: inputs, depth: rows, isTransposed: false)], columns: inputs, into: dw,
+                [ek_gemm_factor(x, stride: inputs, depth: rows, isTransposed: false)], columns: inputs, into: dw,
                 leadingDimension: inputs, accumulating: accumulating)
         }
         multiply(

@@ -1,3 +1,5 @@
+import CKernels
+
 /// A matrix or vector of weights: a frozen one as its file has it, a trainable one as floats with a gradient.
 package final class Parameter {
     package private(set) var contents: Contents
@@ -8,7 +10,7 @@ package final class Parameter {
     }
     package private(set) var gradient: Tensor?
 
-    package enum Contents {
+    package enum Contents: Sendable {
         case floats(Tensor)
         case encoded(EncodedMatrix)
     }
@@ -37,14 +39,16 @@ package final class Parameter {
         contents = .floats(value)
     }
 
+    /// Replaces a frozen matrix by another encoding of it.
+    package func replace(_ value: EncodedMatrix) {
+        precondition(Shape(value.rows, value.columns) == shape, "\(value.rows) x \(value.columns) for shape \(shape)")
+        precondition(!isTrainable, "an encoded weight cannot be trained")
+        contents = .encoded(value)
+    }
+
     /// Writes rows `range` as floats to `out`.
     package func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {
-        switch contents {
-        case .floats(let value):
-            let width = shape.count / max(1, shape[0])
-            out.update(from: value.pointer + range.lowerBound * width, count: range.count * width)
-        case .encoded(let matrix): matrix.decode(rows: range, to: out)
-        }
+        contents.decode(rows: range, to: out)
     }
 
     /// Lets `body` write (accumulate false) or add to (true) the gradient, if this parameter is trained.
@@ -74,6 +78,30 @@ package final class Parameter {
     }
 }
 
+extension Parameter.Contents {
+    fileprivate func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {
+        switch self {
+        case .floats(let value):
+            let width = value.shape.count / max(1, value.shape[0])
+            out.update(from: value.pointer + range.lowerBound * width, count: range.count * width)
+        case .encoded(let matrix): matrix.decode(rows: range, to: out)
+        }
+    }
+
+    /// Writes all elements of a [rows, columns] matrix as bf16, rounded to nearest, ties to even.
+    package func encodeBF16(
+        rows: Int, columns: Int, to out: UnsafeMutablePointer<UInt16>, in workspace: Workspace
+    ) {
+        let grain = rowGrain(width: columns)
+        workspace.reserveScratch(count: grain * columns)
+        workspace.threads.forEachRange(rows, grain: grain) { range, worker in
+            let floats = workspace.scratch(worker: worker)
+            decode(rows: range, to: floats)
+            workspace.kernels.f32_to_bf16(out + range.lowerBound * columns, floats, range.count * columns)
+        }
+    }
+}
+
 /// A matrix in the encoding of a file: bf16, f16 or quantised blocks, decoded some rows at a time as it is used.
 ///
 /// `@unchecked Sendable`: what `bf16` points to is only read.
@@ -94,6 +122,18 @@ package struct EncodedMatrix: @unchecked Sendable {
         self.columns = columns
         self.bf16 = bf16
         decodeRows = decode
+    }
+
+    /// A matrix of bf16 values in memory, row after row, which `owner` keeps there.
+    package init(rows: Int, columns: Int, bf16 values: UnsafePointer<UInt16>, owner: any AnyObject & Sendable) {
+        // The address as a number: a pointer is not Sendable, though what this one points to is only read.
+        let address = UInt(bitPattern: values)
+        self.init(rows: rows, columns: columns, bf16: values) { range, out in
+            withExtendedLifetime(owner) {
+                let start = UnsafePointer<UInt16>(bitPattern: address).map { $0 + range.lowerBound * columns }
+                ek_convert_bf16(start, out, range.count * columns)
+            }
+        }
     }
 
     package func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {

@@ -11,8 +11,8 @@ package final class Workspace: @unchecked Sendable {
     /// What products are computed in: bf16 only where the instruction set has it.
     package let precision: Precision
     package let kernels: ek_kernels
-    /// The kernels of products in bf16; nil: products are computed in f32.
-    let bf16Kernels: ek_bf16_kernels?
+    /// The kernels of products in this precision; nil: OpenBLAS computes them, in f32.
+    let productKernels: ek_gemm_kernels?
     /// One slot a worker. A pointer, because an array's uniqueness check would itself be a race.
     private let scratch: UnsafeMutablePointer<Storage?>
 
@@ -23,9 +23,10 @@ package final class Workspace: @unchecked Sendable {
         _ = singleThreadedBLAS
         threads = ThreadPool(count: threadCount)
         self.instructionSet = instructionSet
-        bf16Kernels = precision == .bf16 ? ek_bf16_kernels_for(instructionSet.rawKind)?.pointee : nil
-        self.precision = bf16Kernels == nil ? .f32 : .bf16
-        kernels = ek_kernels_for(instructionSet.rawKind).pointee
+        let bf16 = precision == .bf16 ? ek_gemm_kernels_for(instructionSet.kernelSet, EK_GEMM_BF16) : nil
+        self.precision = bf16 == nil ? .f32 : .bf16
+        productKernels = (bf16 ?? ek_gemm_kernels_for(instructionSet.kernelSet, EK_GEMM_F32))?.pointee
+        kernels = ek_kernels_for(instructionSet.kernelSet).pointee
         scratch = .allocate(capacity: threads.count)
         scratch.initialize(repeating: nil, count: threads.count)
     }
@@ -70,9 +71,10 @@ package enum InstructionSet: String, Sendable, CaseIterable {
         InstructionSet(rawValue: String(cString: ek_isa_name(ek_isa_selected()))) ?? .generic
     }
 
-    package var isAvailable: Bool { ek_isa_available(rawKind) != 0 }
+    package var isAvailable: Bool { ek_isa_available(kernelSet) != 0 }
 
-    var rawKind: ek_isa {
+    /// The name that the kernels have for it.
+    package var kernelSet: ek_isa {
         switch self {
         case .generic: EK_ISA_GENERIC
         case .avx2: EK_ISA_AVX2

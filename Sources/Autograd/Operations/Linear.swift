@@ -66,8 +66,8 @@ private func multiply(
     let rank = term.a.shape[0]
     let input = term.dropout.map { $0.applied(to: x, in: workspace) } ?? x
     defer { withExtendedLifetime(input) {} }
-    // In bf16, [x | scale · p]·[w | B]ᵀ is one product, and x is rounded and packed once.
-    if let packed = workspace.packed(x.pointer, rows: rows, depth: inputs, extra: rank) {
+    // [x | scale · p]·[w | B]ᵀ is one product, and x is packed once.
+    if let packed = workspace.packed(x.pointer, rows: rows, depth: inputs, extra: rank, byTranspose: true) {
         let projected = Tensor(Shape(rows, rank), in: workspace) {
             if term.dropout == nil {
                 packed.multiply(byTransposeOf: term.a, into: $0, accumulating: false)
@@ -102,7 +102,7 @@ extension LowRankTerm {
         let (rows, rank, inputs) = (dy.shape[0], a.shape[0], a.shape[1])
         addGradientOfB(dy, projected: projected, in: workspace)
         guard slot.isNeeded || a.isTrainable else { return }
-        let packed = workspace.packed(dy.pointer, rows: rows, depth: dy.shape[1], extra: rank)
+        let packed = workspace.packed(dy.pointer, rows: rows, depth: dy.shape[1], extra: rank, byTranspose: false)
         let dprojected = gradientOfProjection(dy, packed: packed, in: workspace)
         if let x, a.isTrainable {
             let input = dropout.map { $0.applied(to: x, in: workspace) } ?? x

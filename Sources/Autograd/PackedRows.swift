@@ -1,53 +1,73 @@
 import CKernels
 
-/// The left side of bf16 products: rows rounded to bf16 and packed once, for as many products as need them.
+/// The left side of products: rows in the workspace's precision, packed once for as many products as need them.
 ///
 /// The reduction may consist of several parts, packed one after the other: [x | p] times a weight and a low-rank
 /// factor that stand on each other is one product.
 final class PackedRows {
     let rows: Int
-    /// Pairs of neighbours along the reduction, all parts together.
-    let pairs: Int
+    /// Words along the reduction, all parts together: floats, or pairs of bf16.
+    let words: Int
+    /// Few rows times the transpose of a weight: rows stand one after the other, otherwise in tiles.
+    private let isFew: Bool
     private let storage: Storage
     private let workspace: Workspace
-    private let kernels: ek_bf16_kernels
-    private var packedPairs = 0
+    private let kernels: ek_gemm_kernels
+    private var packedWords = 0
 
     /// Space for `rows` rows with parts of these depths.
-    init(rows: Int, depths: [Int], kernels: ek_bf16_kernels, in workspace: Workspace) {
+    ///
+    /// - Parameter byTranspose: whether they will be multiplied by weights' transposes, or by weights as they are.
+    init(rows: Int, depths: [Int], byTranspose: Bool, kernels: ek_gemm_kernels, in workspace: Workspace) {
         self.rows = rows
         self.workspace = workspace
         self.kernels = kernels
-        pairs = depths.reduce(0) { $0 + ek_bf16_pairs($1) }
-        storage = Storage(byteCount: 4 * ek_bf16_packed_words(rows, pairs), pool: workspace.buffers)
+        let isFew = byTranspose && rows <= EK_GEMM_FEW_ROWS
+        self.isFew = isFew
+        let words = depths.reduce(0) { $0 + Self.words(depth: $1, isFew: isFew, kernels.precision) }
+        self.words = words
+        let all = isFew ? rows * words : ek_gemm_packed_words(rows, words)
+        storage = Storage(byteCount: 4 * all, pool: workspace.buffers)
     }
+
+    private static func words(depth: Int, isFew: Bool, _ precision: ek_gemm_precision) -> Int {
+        isFew ? ek_gemm_row_words(precision, depth) : ek_gemm_words(precision, depth)
+    }
+
+    private func words(depth: Int) -> Int { Self.words(depth: depth, isFew: isFew, kernels.precision) }
 
     /// Packs the next part: scale · `values`, which are [rows, depth], or [depth, rows] if `isTransposed`.
     func append(_ values: UnsafePointer<Float>, depth: Int, isTransposed: Bool = false, scale: Float = 1) {
-        let (rows, pairs, firstPair, words) = (rows, pairs, packedPairs, words)
-        precondition(firstPair + ek_bf16_pairs(depth) <= pairs, "a part of depth \(depth) too many")
-        packedPairs += ek_bf16_pairs(depth)
+        let (rows, words, first, packed) = (rows, words, packedWords, packed)
+        packedWords += self.words(depth: depth)
+        precondition(packedWords <= words, "a part of depth \(depth) too many")
         let stride = isTransposed ? rows : depth
-        workspace.threads.forEach(ek_bf16_tiles(rows)) { [kernels] tile, _ in
+        if isFew {
+            precondition(!isTransposed, "few rows that are stored as columns")
+            return kernels.pack_rows(packed, words, first, values, stride, rows, depth, scale)
+        }
+        workspace.threads.forEach(ek_gemm_tiles(rows)) { [kernels] tile, _ in
             kernels.pack_left(
-                words, pairs, firstPair, values, stride, isTransposed ? 1 : 0, rows, depth, scale, tile)
+                packed, words, first, values, stride, isTransposed ? 1 : 0, rows, depth, scale, tile)
         }
     }
 
-    /// c [rows, columns] (+)= these rows, from `firstPair` on, times `factors` standing on each other.
+    /// c [rows, columns] (+)= these rows, from `firstWord` on, times `factors` standing on each other.
     func multiply(
-        firstPair: Int = 0, _ factors: [ek_bf16_factor], columns: Int, into c: UnsafeMutablePointer<Float>,
+        firstWord: Int = 0, _ factors: [ek_gemm_factor], columns: Int, into c: UnsafeMutablePointer<Float>,
         leadingDimension: Int, accumulating: Bool
     ) {
         precondition((1...2).contains(factors.count), "\(factors.count) factors")
-        let depth = factors.reduce(0) { $0 + ek_bf16_pairs($1.depth) }
-        precondition(firstPair + depth <= packedPairs, "\(depth) pairs from \(firstPair) of \(packedPairs) packed")
+        let depth = factors.reduce(0) { $0 + words(depth: $1.depth) }
+        precondition(!isFew || factors.allSatisfy { $0.is_transposed == 1 }, "few rows by a weight as it is")
+        precondition(firstWord + depth <= packedWords, "\(depth) words from \(firstWord) of \(packedWords) packed")
         guard rows > 0, columns > 0 else { return }
-        var product = ek_bf16_product()
+        var product = ek_gemm_product()
+        product.precision = kernels.precision
         product.rows = rows
         product.columns = columns
-        product.left = UnsafePointer(words) + firstPair * EK_BF16_TILE_STRIDE
-        product.left_pairs = pairs
+        product.left = UnsafePointer(packed) + firstWord * EK_GEMM_TILE_STRIDE
+        product.left_words = words
         product.factors.0 = factors[0]
         if factors.count > 1 { product.factors.1 = factors[1] }
         product.factor_count = Int32(factors.count)
@@ -55,7 +75,12 @@ final class PackedRows {
         product.c = c
         product.ldc = leadingDimension
         withUnsafePointer(to: product) { product in
-            var cut = ek_bf16_cut_of(product)
+            if isFew {
+                return workspace.threads.forEach(ek_gemm_row_items(product)) { item, _ in
+                    kernels.multiply_rows(product, item)
+                }
+            }
+            var cut = ek_gemm_cut_of(product)
             workspace.reserveScratch(count: cut.scratch_bytes / 4)
             withUnsafePointer(to: &cut) { cut in
                 workspace.threads.forEach(cut.pointee.row_pieces * cut.pointee.column_pieces) { item, worker in
@@ -65,12 +90,12 @@ final class PackedRows {
         }
     }
 
-    private var words: UnsafeMutablePointer<UInt32> {
+    private var packed: UnsafeMutablePointer<UInt32> {
         UnsafeMutableRawPointer(storage.floats).assumingMemoryBound(to: UInt32.self)
     }
 }
 
-extension ek_bf16_factor {
+extension ek_gemm_factor {
     /// Floats as they are in memory: R's rows, [depth, columns], or its columns, [columns, depth].
     init(_ values: UnsafePointer<Float>, stride: Int, depth: Int, isTransposed: Bool) {
         self.init(
@@ -97,27 +122,33 @@ struct WeightBlock {
     }
 
     /// The right side of x·Wᵀ, with one column for each row of the block.
-    var transposed: ek_bf16_factor { factor(depth: inputs, isTransposed: true) }
+    var transposed: ek_gemm_factor { factor(depth: inputs, isTransposed: true) }
 
     /// The right side of dy·W.
-    var asStored: ek_bf16_factor { factor(depth: rows.count, isTransposed: false) }
+    var asStored: ek_gemm_factor { factor(depth: rows.count, isTransposed: false) }
 
-    private func factor(depth: Int, isTransposed: Bool) -> ek_bf16_factor {
+    private func factor(depth: Int, isTransposed: Bool) -> ek_gemm_factor {
         switch values {
-        case .bf16(let values): ek_bf16_factor(values, stride: inputs, depth: depth, isTransposed: isTransposed)
-        case .floats(let values): ek_bf16_factor(values, stride: inputs, depth: depth, isTransposed: isTransposed)
+        case .bf16(let values): ek_gemm_factor(values, stride: inputs, depth: depth, isTransposed: isTransposed)
+        case .floats(let values): ek_gemm_factor(values, stride: inputs, depth: depth, isTransposed: isTransposed)
         }
     }
 }
 
 extension Workspace {
-    /// `rows` rows of `values`, [rows, depth], packed for bf16 products; nil where products are computed in f32.
+    /// `rows` rows of `values`, [rows, depth], packed for products; nil where the instruction set has no kernels
+    /// for them.
     ///
-    /// - Parameter extra: the depth of a part that the caller will append.
-    func packed(_ values: UnsafePointer<Float>, rows: Int, depth: Int, extra: Int? = nil) -> PackedRows? {
-        guard let bf16Kernels else { return nil }
+    /// - Parameters:
+    ///   - extra: the depth of a part that the caller will append.
+    ///   - byTranspose: whether they will be multiplied by weights' transposes, or by weights as they are.
+    func packed(
+        _ values: UnsafePointer<Float>, rows: Int, depth: Int, extra: Int? = nil, byTranspose: Bool
+    ) -> PackedRows? {
+        guard let productKernels else { return nil }
         let depths = extra.map { [depth, $0] } ?? [depth]
-        let packed = PackedRows(rows: rows, depths: depths, kernels: bf16Kernels, in: self)
+        let packed = PackedRows(
+            rows: rows, depths: depths, byTranspose: byTranspose, kernels: productKernels, in: self)
         packed.append(values, depth: depth)
         return packed
     }
@@ -130,7 +161,7 @@ extension PackedRows {
     ) {
         let outputs = w.shape[0]
         workspace.forEachBlock(of: w) { block in
-            func run(_ factors: [ek_bf16_factor]) {
+            func run(_ factors: [ek_gemm_factor]) {
                 multiply(
                     factors, columns: block.rows.count, into: y + block.rows.lowerBound, leadingDimension: outputs,
                     accumulating: accumulating)
@@ -140,7 +171,7 @@ extension PackedRows {
             b.withFloats(in: workspace) { b in
                 run([
                     block.transposed,
-                    ek_bf16_factor(
+                    ek_gemm_factor(
                         b + block.rows.lowerBound * rank, stride: rank, depth: rank, isTransposed: true),
                 ])
             }
@@ -153,15 +184,16 @@ extension PackedRows {
     ) {
         let (outputs, inputs) = (w.shape[0], w.shape[1])
         workspace.forEachBlock(of: w) { block in
-            func run(_ factors: [ek_bf16_factor]) {
+            func run(_ factors: [ek_gemm_factor]) {
                 multiply(
-                    firstPair: block.rows.lowerBound / 2, factors, columns: inputs, into: dx, leadingDimension: inputs,
+                    firstWord: words(depth: block.rows.lowerBound), factors, columns: inputs, into: dx,
+                    leadingDimension: inputs,
                     accumulating: accumulating || block.rows.lowerBound > 0)
             }
             guard let a, block.rows.upperBound == outputs else { return run([block.asStored]) }
             let rank = a.shape[0]
             a.withFloats(in: workspace) { a in
-                run([block.asStored, ek_bf16_factor(a, stride: inputs, depth: rank, isTransposed: false)])
+                run([block.asStored, ek_gemm_factor(a, stride: inputs, depth: rank, isTransposed: false)])
             }
         }
     }
