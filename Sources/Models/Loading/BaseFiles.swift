@@ -47,8 +47,12 @@ package struct BaseFiles {
 
     /// A decoder over these files; matrices stay mapped.
     ///
-    /// - Throws: `tensor` for one that is missing, has another shape, or has no place in the model.
-    package func makeDecoder(in workspace: Workspace) throws(Diagnostic) -> Decoder {
+    /// Where the workspace computes in bf16, matrices that are not bf16 in the files are converted once into a file
+    /// beside `cache`; see `BF16Copy`.
+    /// - Throws: `tensor` for one that is missing, has another shape, or has no place in the model; `fileChanged`.
+    package func makeDecoder(
+        in workspace: Workspace, cache: DigestCache = DigestCache()
+    ) throws(Diagnostic) -> Decoder {
         var binder = try binder(in: workspace)
         let decoder = try Decoder(spec, &binder)
         let tied = spec.isTied
@@ -56,6 +60,9 @@ package struct BaseFiles {
             name.hasSuffix("rotary_emb.inv_freq") || name == "rope_freqs.weight"
                 || (tied && name.hasSuffix("lm_head.weight"))
                 || Self.isOfAnotherPart(name)
+        }
+        if workspace.precision == .bf16 {
+            try BF16Copy(of: self, cache: cache, workspace: workspace).replaceMatrices(of: decoder)
         }
         return decoder
     }

@@ -1,5 +1,4 @@
 import Autograd
-import CKernels
 import Diagnostics
 import Formats
 
@@ -29,14 +28,8 @@ struct WeightBinder {
 
     func has(_ path: String) -> Bool { candidates(path).contains { source[$0] != nil } }
 
-    /// A [rows, columns] matrix: as stored, or where products are computed in bf16 as bf16.
+    /// A [rows, columns] matrix as stored.
     mutating func matrix(_ path: String, rows: Int, columns: Int) throws(Diagnostic) -> Parameter {
-        let stored = try storedMatrix(path, rows: rows, columns: columns)
-        guard workspace.precision == .bf16, !stored.isBF16 else { return stored }
-        return Parameter(BF16Matrix(stored, in: workspace).encoded)
-    }
-
-    private mutating func storedMatrix(_ path: String, rows: Int, columns: Int) throws(Diagnostic) -> Parameter {
         let tensor = try find(path, shape: [rows, columns])
         let isAligned = UInt(bitPattern: tensor.bytes.baseAddress) % 4 == 0
         let permutation = permutedHeads(path).map { rowPermutation(rows: rows, heads: $0) }
@@ -109,37 +102,8 @@ extension WeightTensor {
     }
 }
 
-/// A matrix converted to bf16 in memory, rounded to nearest even.
-private final class BF16Matrix: @unchecked Sendable {
-    // Written in init alone, which is why other threads may read it.
-    private let elements: UnsafeMutablePointer<UInt16>
-    private let rows: Int
-    private let columns: Int
-
-    init(_ matrix: Parameter, in workspace: Workspace) {
-        rows = matrix.shape[0]
-        columns = matrix.shape[1]
-        elements = .allocate(capacity: max(1, matrix.shape.count))
-        let (elements, columns) = (self.elements, self.columns)
-        workspace.threads.forEachRange(rows, grain: max(1, 65_536 / max(1, columns))) { range, _ in
-            let floats = UnsafeMutablePointer<Float>.allocate(capacity: range.count * columns)
-            defer { floats.deallocate() }
-            matrix.decode(rows: range, to: floats)
-            workspace.kernels.f32_to_bf16(elements + range.lowerBound * columns, floats, range.count * columns)
-        }
-    }
-
-    deinit { elements.deallocate() }
-
-    var encoded: EncodedMatrix {
-        EncodedMatrix(rows: rows, columns: columns, bf16: elements) { [self] range, out in
-            ek_convert_bf16(elements + range.lowerBound * columns, out, range.count * columns)
-        }
-    }
-}
-
 /// Keeps a stored tensor's file mapped for as long as a view of it lives.
-private final class TensorOwner {
+final class TensorOwner: Sendable {
     private let tensor: WeightTensor
     init(_ tensor: WeightTensor) { self.tensor = tensor }
 }
