@@ -10,7 +10,7 @@ import Testing
     static let levels = [
         ["CKernels", "COpenBLAS", "CPCRE2", "COpenSSL", "CLinux", "Diagnostics"],
         ["StrictJSON", "Batches"], ["Autograd", "Tokenization"], ["NN", "Formats", "Datasets"], ["Models"],
-        ["Training", "Evaluation"], ["Recipes"], ["espalier"],
+        ["Training", "Evaluation"], ["Recipes", "Benchmarks"], ["espalier"],
     ]
 
     func swiftFiles(_ target: String) throws -> [URL] {
