@@ -41,7 +41,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [Activation.silu, .gelu, .geluTanh, .reluSquared, .tanh])
+    @Test(arguments: [Activation.silu, .gelu, .geluTanh, .reluSquared, .tanh, .quickGELU])
     func gatedActivation(_ activation: Activation) {
         let inputs = ["gate": tensor(Shape(4, 9), seed: 3, -3...3), "up": tensor(Shape(4, 9), seed: 4)]
         expectCorrect(inputs) { inputs, _ in
@@ -56,6 +56,26 @@ import Testing
         let gain = Parameter(tensor(Shape(7), seed: 5))
         expectCorrect(["x": tensor(Shape(4, 7), seed: 6)]) { inputs, _ in
             weightedSum(Autograd.rmsNorm(inputs["x"]!, gain: gain, offset: offset, epsilon: 1e-5))
+        }
+    }
+
+    @Test(arguments: [false, true]) func layerNorm(isPlain: Bool) {
+        let gain = Parameter(tensor(Shape(7), seed: 5))
+        let bias = Parameter(tensor(Shape(7), seed: 55))
+        expectCorrect(["x": tensor(Shape(4, 7), seed: 6)]) { inputs, _ in
+            weightedSum(
+                Autograd.layerNorm(
+                    inputs["x"]!, gain: isPlain ? nil : gain, bias: isPlain ? nil : bias, epsilon: 1e-5))
+        }
+    }
+
+    @Test func xielu() {
+        // Away from 0, where the slope jumps.
+        let x = tensor(Shape(4, 9), seed: 3, -3...3).elements.map { abs($0) < 0.02 ? $0 + 0.1 : $0 }
+        let factors = XIELU(
+            positive: Parameter(tensor(Shape(1), seed: 4)), negative: Parameter(tensor(Shape(1), seed: 5)))
+        expectCorrect(["x": Tensor(Shape(4, 9), x, in: workspace)]) { inputs, _ in
+            weightedSum(Autograd.xielu(inputs["x"]!, factors))
         }
     }
 
@@ -136,6 +156,19 @@ import Testing
             return weightedSum(tape.record(doubled, from: x) { dy, adjoints in adjoints.give(dy, to: slot) })
         }
         #expect(worst!.relative > 0.1)
+    }
+
+    @Test func findsALayerNormThatForgotItsMean() {
+        let check = GradientCheck(workspace, inputs: ["x": tensor(Shape(3, 8), seed: 19, 0...2)])
+        let gain = Parameter(tensor(Shape(8), seed: 5))
+        let (worst, _) = check.worst { inputs, tape in
+            let x = inputs["x"]!
+            return weightedSum(
+                tape.isRecording
+                    ? Autograd.rmsNorm(x, gain: gain, epsilon: 1e-5)
+                    : Autograd.layerNorm(x, gain: gain, bias: nil, epsilon: 1e-5))
+        }
+        #expect(worst!.relative > 0.05)
     }
 
     @Test func findsAnAttentionThatIgnoresItsMaskBackwards() {

@@ -87,6 +87,22 @@ import Testing
         #expect(error < 2e-3)
     }
 
+    @Test(arguments: 0..<16) func layerNormAndXIELU(trainableBits: Int) {
+        let shapes = [Shape(6), Shape(6), Shape(1), Shape(1)]
+        let parameters = shapes.enumerated().map { index, shape in
+            parameter(shape, seed: UInt64(index + 1), trainable: trainableBits >> index & 1 == 1)
+        }
+        var numbers = TestNumbers(seed: 5)
+        let x = numbers.tensor(Shape(5, 6), -3...3, in: workspace)
+        let error = worst(parameters) { tape in
+            let normed = layerNorm(tape.constant(x), gain: parameters[0], bias: parameters[1], epsilon: 1e-5)
+            return weightedSum(
+                add(xielu(tape.constant(x), XIELU(positive: parameters[2], negative: parameters[3])), normed))
+        }
+        #expect(error < 2e-3)
+        for parameter in parameters where !parameter.isTrainable { #expect(parameter.gradient == nil) }
+    }
+
     @Test func findsAGradientThatIsMissingAFactor() {
         let a = parameter(Shape(3, 7), seed: 3, trainable: true)
         let b = parameter(Shape(6, 3), seed: 4, trainable: false)
