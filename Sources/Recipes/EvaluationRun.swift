@@ -75,7 +75,9 @@ package struct EvaluationRun {
         let generator = Generator(model.decoder, in: workspace)
         var prompts: [[Int32]] = []
         for (_, conversation) in heldOut.conversations {
-            prompts.append(try preparation.encoder.promptTokens(conversation.prompt))
+            let prompt = try preparation.encoder.promptTokens(conversation.prompt)
+            try model.decoder.spec.checkPrompt(prompt)
+            prompts.append(prompt)
         }
         var answers: [String] = []
         while answers.count < prompts.count {

@@ -101,7 +101,8 @@ extension ExampleEncoder {
     package init(_ base: BaseModel, recipe: Recipe) {
         self.init(
             tokenizer: base.tokenizer, renderer: base.renderer, stopTokens: base.stopTokens,
-            maximumLength: recipe.train.maximumLength, tooLong: recipe.data.tooLong)
+            maximumLength: min(recipe.train.maximumLength, base.decoder.spec.positionLimit ?? .max),
+            tooLong: recipe.data.tooLong)
     }
 }
 

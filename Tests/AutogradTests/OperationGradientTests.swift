@@ -101,6 +101,28 @@ import Testing
         }
     }
 
+    @Test func columnsOfGroups() {
+        let inputs = ["a": tensor(Shape(4, 12), seed: 10), "b": tensor(Shape(4, 5), seed: 11)]
+        expectCorrect(inputs) { inputs, _ in
+            let (a, b) = (inputs["a"]!, inputs["b"]!)
+            // Swapped halves of three heads, with two columns of b for all of them; overlapping parts add up.
+            let parts: [ColumnPart] = [
+                .init(a, span: 4, from: 2, count: 2), .init(b, from: 3, count: 2), .init(a, span: 4, from: 0, count: 3),
+            ]
+            return weightedSum(columns(parts, groups: 3, padding: 2))
+        }
+    }
+
+    @Test func columnsStandWhereTheyShould() {
+        let tape = Tape(workspace, recording: false)
+        let a = tape.constant(Tensor(Shape(2, 4), [0, 1, 2, 3, 4, 5, 6, 7], in: workspace))
+        let b = tape.constant(Tensor(Shape(2, 2), [8, 9, 10, 11], in: workspace))
+        let parts: [ColumnPart] = [.init(a, span: 2, from: 1, count: 1), .init(b, from: 0, count: 2)]
+        let y = columns(parts, groups: 2, padding: 1).value
+        #expect(y.shape == Shape(2, 8))
+        #expect(y.elements == [1, 8, 9, 0, 3, 8, 9, 0, 5, 10, 11, 0, 7, 10, 11, 0])
+    }
+
     /// A forest: two roots, the first with two children of which one has a child again.
     static let forest: [AttentionPlan.Segment] = [
         .init(start: 0, count: 3, parent: nil), .init(start: 3, count: 2, parent: 0),
@@ -112,6 +134,7 @@ import Testing
         AttentionSettings(heads: 4, keyValueHeads: 2, headDim: 5, scale: 0.4),
         AttentionSettings(heads: 2, keyValueHeads: 2, headDim: 8, scale: 0.3, window: 3),
         AttentionSettings(heads: 3, keyValueHeads: 1, headDim: 4, scale: 0.5, softcap: 1.5),
+        AttentionSettings(heads: 2, keyValueHeads: 2, headDim: 4, scale: 0.5, positionSlopes: [0.25, 0.4]),
     ])
     func attention(_ settings: AttentionSettings) {
         let plan = AttentionPlan(segments: Self.forest, isCausal: true)

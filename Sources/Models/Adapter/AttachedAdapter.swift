@@ -37,7 +37,7 @@ package struct AttachedAdapter {
 extension Decoder {
     /// The paths of the layers that an adapter can have, all linear layers but the head.
     package var adaptablePaths: [String] {
-        descendants(ofType: Linear.self).map(\.path).filter { $0 != "lm_head" }
+        descendants(ofType: Linear.self).map(\.path).filter { $0 != spec.names.head }
     }
 
     /// Attaches a new adapter as PEFT initialises it: A uniform in ±1/sqrt(in) (Kaiming with a = sqrt 5), B zero.
@@ -54,10 +54,10 @@ extension Decoder {
         var chosen: [(path: String, linear: Linear)] = []
         for (path, linear) in linears where try rules.targets(module: path) {
             // PEFT's all-linear leaves the head out; named by itself it would need gradients that the loss lacks.
-            if path == "lm_head" {
+            if path == spec.names.head {
                 if config.targetModules == .allLinear { continue }
                 throw Diagnostic(
-                    ModelsCode.targets, at: "target_modules", found: "the output head lm_head",
+                    ModelsCode.targets, at: "target_modules", found: "the output head \(path)",
                     expected: "layers inside the blocks")
             }
             chosen.append((path, linear))
@@ -81,6 +81,9 @@ extension Decoder {
                 ))
         }
         for ((_, linear), (_, adapter)) in zip(chosen, modules) { linear.adapter = adapter }
+        var config = config
+        // For PEFT: whether the base's weights are [in, out]. Its factors are the same either way.
+        config.fanInFanOut = spec.names.storesTransposed
         return AttachedAdapter(config: config, modules: modules)
     }
 
@@ -118,7 +121,7 @@ extension Decoder {
             layers.append(linear)
         }
         let rules = try PEFTRules(saved.config)
-        for (path, _) in linears where path != "lm_head" {
+        for (path, _) in linears where path != spec.names.head {
             if try rules.targets(module: path), saved.module(path) == nil {
                 throw mismatch(
                     saved, at: "module \"\(path)\"", found: "no factors for a module that the configuration targets",
@@ -174,7 +177,7 @@ extension PEFTConfig {
         let options: [(String, Bool)] = [
             ("use_dora", useDoRA), ("lora_bias", loraBias), ("modules_to_save", modulesToSave?.isEmpty == false),
             ("target_parameters", targetParameters?.isEmpty == false), ("bias", bias != .none),
-            ("trainable_token_indices", trainableTokenIndices != nil), ("fan_in_fan_out", fanInFanOut),
+            ("trainable_token_indices", trainableTokenIndices != nil),
         ]
         if let (name, _) = options.first(where: { $0.1 }) {
             throw Diagnostic(

@@ -61,7 +61,7 @@ package struct Generator {
     ///
     /// - Parameters:
     ///   - prompts: none empty, ids below the vocabulary.
-    ///   - maximumTokens: of each continuation.
+    ///   - maximumTokens: of each continuation, which also ends where the model's positions do.
     ///   - stopTokens: end a continuation.
     ///   - receive: gets each token as it comes, with the index of its prompt; false ends that continuation.
     package func generate(
@@ -93,7 +93,8 @@ package struct Generator {
                 sequence.tokens.append(token)
                 done[sequence.index] = sequence
                 let goesOn = receive(sequence.index, token)
-                if goesOn, sequence.tokens.count < maximumTokens { active.append(sequence) }
+                let hasRoom = decoder.spec.positionLimit.map { sequence.length < $0 } ?? true
+                if goesOn, hasRoom, sequence.tokens.count < maximumTokens { active.append(sequence) }
             }
             guard !active.isEmpty else { break }
             logits = decode(&active, cache)

@@ -55,10 +55,10 @@ package struct BaseFiles {
     ) throws(Diagnostic) -> Decoder {
         var binder = try binder(in: workspace)
         let decoder = try Decoder(spec, &binder)
-        let tied = spec.isTied
+        let (names, tied) = (spec.names, spec.isTied)
         try binder.checkAllUsed { name in
-            name.hasSuffix("rotary_emb.inv_freq") || name == "rope_freqs.weight"
-                || (tied && name.hasSuffix("lm_head.weight"))
+            names.buffers.contains { name.hasSuffix($0) } || name == "rope_freqs.weight"
+                || (tied && name.hasSuffix(names.head + ".weight"))
                 || Self.isOfAnotherPart(name)
         }
         if workspace.precision == .bf16 {
@@ -81,10 +81,11 @@ package struct BaseFiles {
                 weights, file: path, workspace: workspace, candidates: { [GGUFSpec.name(of: $0, spec: spec)] },
                 permutedHeads: try GGUFSpec(model).permutedHeads(spec))
         case .folder(let folder):
+            let body = spec.names.body + "."
             return WeightBinder(
                 weights, file: folder.weightFiles.first?.path ?? path, workspace: workspace,
                 candidates: { path in
-                    let bare = path.hasPrefix("model.") ? String(path.dropFirst(6)) : path
+                    let bare = path.hasPrefix(body) ? String(path.dropFirst(body.count)) : path
                     return [path, bare, "language_model." + path, "model.language_model." + bare]
                 })
         }
