@@ -10,7 +10,8 @@ import Testing
     let workspace = Workspace(threadCount: 2)
 
     static let models = [
-        "llama_gqa", "mistral_sw", "gemma3_text", "smollm3", "phi3", "apertus", "gpt2", "gpt_neox",
+        "llama_gqa", "mistral_sw", "gemma3_text", "smollm3", "phi3", "apertus", "gpt2", "gpt_neox", "bloom",
+        "pharia",
     ]
 
     /// Two prompts that share their beginning, and a third.

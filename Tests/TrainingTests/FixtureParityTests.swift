@@ -13,7 +13,8 @@ import Training
     static let models = [
         "llama_gqa", "llama_tied_mqa", "llama_rope_llama3", "llama_rope_linear", "llama_bf16", "mistral_sw",
         "qwen2_sharded", "qwen3", "gemma2", "gemma3_text", "olmo2", "granite", "smollm3",
-        "phi3", "phi3_longrope", "apertus", "gpt2", "gpt_neox",
+        "llama_rope_yarn", "llama_rope_dynamic", "phi3", "phi3_longrope", "phi3_window", "apertus", "pharia", "gpt2",
+        "gpt2_exact_gelu", "gpt_neox", "gpt_neox_sequential", "bloom", "bloom_postnorm_residual",
     ]
 
     /// Logits and hidden states "good" at 2e-5, loss at 1e-5, gradients at 1e-4 of the largest value.
@@ -59,7 +60,10 @@ import Training
         #expect(report.compared.count == expected.tensors.count)
     }
 
-    @Test(arguments: ["llama_gqa", "mistral_sw", "qwen3", "gemma3_text", "smollm3", "gpt2"])
+    @Test(arguments: [
+        "llama_gqa", "mistral_sw", "qwen3", "gemma3_text", "smollm3", "gpt2", "phi3", "apertus", "gpt_neox", "bloom",
+        "pharia", "llama_rope_dynamic",
+    ])
     func packedRowsEqualSeparateOnes(_ name: String) throws {
         let decoder = try decoder(Fixture.path("models/\(name)"))
         let adapter = try decoder.attach(
