@@ -101,6 +101,37 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        RoutingSettings(perToken: 2, scores: .softmax, normalizes: true),
+        RoutingSettings(perToken: 2, scores: .softmax, normalizes: false, scale: 1.5),
+        RoutingSettings(
+            perToken: 3, scores: .sigmoid, groups: .init(count: 3, chosen: 2, countsTopTwo: true), normalizes: true,
+            scale: 2.5),
+        RoutingSettings(
+            perToken: 2, scores: .softmax, groups: .init(count: 2, chosen: 1, countsTopTwo: false), normalizes: false),
+    ])
+    func routing(_ settings: RoutingSettings) {
+        // Far enough apart that no step of the check changes the choice.
+        let logits = (0..<24).map { Float(($0 * 7) % 24) * 0.2 - 2 }
+        expectCorrect(["logits": Tensor(Shape(4, 6), logits, in: workspace)]) { inputs, _ in
+            weightedSum(route(inputs["logits"]!, settings).weights)
+        }
+    }
+
+    @Test func expertsWithLowRank() {
+        let rows = ExpertRows(experts: [2, 0, 0, 2, 2, 3, 0, 2], perToken: 2, count: 4)  // expert 1 has no rows
+        let weights = (0..<4).map { Parameter(tensor(Shape(5, 6), seed: 30 + UInt64($0))) }
+        let lowRank = ExpertLowRank(
+            a: Parameter(tensor(Shape(8, 6), seed: 40)), b: Parameter(tensor(Shape(7, 8), seed: 41)), scale: 0.7,
+            experts: 4, firstRow: 2)
+        let inputs = ["x": tensor(Shape(4, 6), seed: 42), "weights": tensor(Shape(4, 2), seed: 43)]
+        expectCorrect(inputs) { inputs, _ in
+            let gathered = gatherRows(inputs["x"]!, rows.tokens)
+            let y = expertLinear(gathered, rows, weights: weights, lowRank: lowRank)
+            return weightedSum(combineExperts(y, weights: inputs["weights"]!, rows))
+        }
+    }
+
     @Test func columnsOfGroups() {
         let inputs = ["a": tensor(Shape(4, 12), seed: 10), "b": tensor(Shape(4, 5), seed: 11)]
         expectCorrect(inputs) { inputs, _ in

@@ -11,7 +11,7 @@ import Testing
 
     static let models = [
         "llama_gqa", "mistral_sw", "gemma3_text", "smollm3", "phi3", "apertus", "gpt2", "gpt_neox", "bloom",
-        "pharia",
+        "pharia", "mixtral", "deepseek_v2_greedy", "deepseek_v3",
     ]
 
     /// Two prompts that share their beginning, and a third.

@@ -9,7 +9,7 @@ package enum Architecture {
         ("llama", llama), ("mistral", mistral), ("qwen2", qwen2), ("qwen3", qwen3), ("olmo2", olmo2),
         ("granite", granite), ("smollm3", smollm3), ("gemma2", gemma2), ("gemma3_text", gemma3), ("gemma3", gemma3),
         ("phi3", phi3), ("apertus", apertus), ("pharia-v1", pharia), ("gpt2", gpt2), ("gpt_neox", gptNeoX),
-        ("bloom", bloom),
+        ("bloom", bloom), ("mixtral", mixtral), ("deepseek_v2", deepseekV2), ("deepseek_v3", deepseekV3),
     ]
 
     package static var supported: [String] { readers.map(\.name) }
@@ -64,13 +64,20 @@ struct CommonConfig {
     let maximumPositions: Int
     let headDim: Int
 
-    init(_ config: ConfigReader, maximumPositions: Int = 2048, headDim: Int? = nil) throws(Diagnostic) {
+    /// - Parameters:
+    ///   - headDim: where the key is missing; nil: hidden / heads.
+    ///   - readsHeadDim: false where the family's `head_dim` means something else.
+    init(
+        _ config: ConfigReader, maximumPositions: Int = 2048, headDim: Int? = nil, readsHeadDim: Bool = true
+    ) throws(Diagnostic) {
         self.config = config
         hidden = try config.requiredExtent("hidden_size")
         heads = try config.requiredExtent("num_attention_heads")
         layerCount = try config.requiredExtent("num_hidden_layers")
         self.maximumPositions = try config.extent("max_position_embeddings") ?? maximumPositions
-        if let given = try config.extent("head_dim") {
+        if !readsHeadDim, let headDim {
+            self.headDim = headDim
+        } else if let given = try config.extent("head_dim") {
             self.headDim = given
         } else if let headDim, !config.has("head_dim") {
             self.headDim = headDim

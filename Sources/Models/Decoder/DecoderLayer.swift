@@ -1,10 +1,20 @@
 import Autograd
 import NN
 
+/// How rows learn of each other.
+protocol AttentionLayer: Module {
+    func callAsFunction(_ x: Variable, _ context: ForwardContext, spec: DecoderSpec, layer: Int) -> Variable
+}
+
+/// What a layer computes for each row by itself.
+protocol FeedForwardLayer: Module {
+    func callAsFunction(_ x: Variable, spec: DecoderSpec, dropoutKey: UInt64?) -> Variable
+}
+
 /// Attention and feed-forward with their norms and residual connections.
 final class DecoderLayer: Module {
-    let attention: SelfAttention
-    let feedForward: FeedForward
+    let attention: any AttentionLayer
+    let feedForward: any FeedForwardLayer
     let attentionNorm: Norm?
     let attentionOutputNorm: Norm?
     let feedForwardNorm: Norm?
@@ -12,7 +22,7 @@ final class DecoderLayer: Module {
     private let names: CheckpointNames
 
     init(
-        attention: SelfAttention, feedForward: FeedForward, names: CheckpointNames, norms: [String: Norm]
+        attention: any AttentionLayer, feedForward: any FeedForwardLayer, names: CheckpointNames, norms: [String: Norm]
     ) {
         self.attention = attention
         self.feedForward = feedForward

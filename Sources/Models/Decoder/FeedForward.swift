@@ -2,7 +2,7 @@ import Autograd
 import NN
 
 /// The feed-forward part of a layer, in the forms of `DecoderSpec.FeedForwardForm`.
-final class FeedForward: Module {
+final class FeedForward: FeedForwardLayer {
     let up: Up
     let down: Linear
     private let names: CheckpointNames

@@ -2,7 +2,7 @@ import Autograd
 import NN
 
 /// Grouped-query attention, with whatever positions the decoder has.
-final class SelfAttention: Module {
+final class SelfAttention: AttentionLayer {
     let queryKeyValue: QueryKeyValue
     let output: Linear
     let queryNorm: Norm?

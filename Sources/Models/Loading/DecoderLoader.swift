@@ -19,7 +19,7 @@ extension Decoder {
         }
         var layers: [DecoderLayer] = []
         for index in spec.layers.indices {
-            layers.append(try binder.layer("\(names.body).\(names.layers).\(index)", spec))
+            layers.append(try binder.layer("\(names.body).\(names.layers).\(index)", index, spec))
         }
         let finalNorm = try binder.norm("\(names.body).\(names.finalNorm)", width: hidden, spec)
         let head =
@@ -32,10 +32,21 @@ extension Decoder {
 }
 
 extension WeightBinder {
-    mutating func layer(_ path: String, _ spec: DecoderSpec) throws(Diagnostic) -> DecoderLayer {
+    mutating func layer(_ path: String, _ index: Int, _ spec: DecoderSpec) throws(Diagnostic) -> DecoderLayer {
         let names = spec.names
-        let attention = try selfAttention("\(path).\(names.attention)", spec)
-        let feedForward = try feedForward("\(path).\(names.feedForward)", width: spec.feedForward, spec)
+        let (attentionPath, feedForwardPath) = ("\(path).\(names.attention)", "\(path).\(names.feedForward)")
+        let attention: any AttentionLayer
+        if let latent = spec.latent {
+            attention = try latentAttention(attentionPath, latent, spec)
+        } else {
+            attention = try selfAttention(attentionPath, spec)
+        }
+        let feedForward: any FeedForwardLayer
+        if spec.layers[index].isMixture, let mixture = spec.mixture {
+            feedForward = try mixtureOfExperts(feedForwardPath, mixture, spec)
+        } else {
+            feedForward = try self.feedForward(feedForwardPath, width: spec.feedForward, spec)
+        }
         var norms: [String: Norm] = [:]
         for name in names.layerNorms { norms[name] = try norm("\(path).\(name)", width: spec.hidden, spec) }
         return DecoderLayer(attention: attention, feedForward: feedForward, names: names, norms: norms)
@@ -71,7 +82,57 @@ extension WeightBinder {
             queryKeyValue: queryKeyValue, output: output, queryNorm: queryNorm, keyNorm: keyNorm, names: names)
     }
 
-    mutating func feedForward(_ path: String, width: Int, _ spec: DecoderSpec) throws(Diagnostic) -> FeedForward {
+    private mutating func latentAttention(
+        _ path: String, _ latent: DecoderSpec.Latent, _ spec: DecoderSpec
+    ) throws(Diagnostic) -> LatentAttention {
+        let (hidden, heads, bias) = (spec.hidden, spec.heads, spec.bias.attentionOutput)
+        let queryWidth = heads * (latent.plainDim + latent.rotatedDim)
+        var narrow = spec
+        narrow.normEpsilon = latent.normEpsilon
+        let query: LatentAttention.Query
+        if let rank = latent.queryRank {
+            query = .compressed(
+                try linear("\(path).q_a_proj", rank, hidden, bias: bias, spec),
+                try norm("\(path).q_a_layernorm", width: rank, narrow),
+                expansion: try linear("\(path).q_b_proj", queryWidth, rank, bias: false, spec))
+        } else {
+            query = .direct(try linear("\(path).q_proj", queryWidth, hidden, bias: false, spec))
+        }
+        return LatentAttention(
+            query: query,
+            compression: try linear(
+                "\(path).kv_a_proj_with_mqa", latent.rank + latent.rotatedDim, hidden, bias: bias, spec),
+            compressionNorm: try norm("\(path).kv_a_layernorm", width: latent.rank, narrow),
+            expansion: try linear(
+                "\(path).kv_b_proj", heads * (latent.plainDim + latent.valueDim), latent.rank, bias: false, spec),
+            output: try linear("\(path).o_proj", hidden, heads * latent.valueDim, bias: bias, spec))
+    }
+
+    private mutating func mixtureOfExperts(
+        _ path: String, _ mixture: DecoderSpec.Mixture, _ spec: DecoderSpec
+    ) throws(Diagnostic) -> MixtureOfExperts {
+        let (hidden, width, count) = (spec.hidden, mixture.width, mixture.experts)
+        let router = Router(
+            weight: try matrix("\(path).gate.weight", rows: count, columns: hidden),
+            correction: mixture.hasCorrection
+                ? try vector("\(path).gate.e_score_correction_bias", count: count) : nil)
+        var (gates, ups, downs): ([Parameter], [Parameter], [Parameter]) = ([], [], [])
+        for expert in 0..<count {
+            let path = "\(path).experts.\(expert)"
+            gates.append(try matrix("\(path).gate_proj.weight", rows: width, columns: hidden))
+            ups.append(try matrix("\(path).up_proj.weight", rows: width, columns: hidden))
+            downs.append(try matrix("\(path).down_proj.weight", rows: hidden, columns: width))
+        }
+        var shared: FeedForward?
+        if let sharedWidth = mixture.sharedWidth {
+            shared = try feedForward("\(path).shared_experts", width: sharedWidth, spec)
+        }
+        return MixtureOfExperts(
+            router: router, experts: Experts(gates: gates, ups: ups, downs: downs), shared: shared)
+    }
+
+    private mutating func feedForward(_ path: String, width: Int, _ spec: DecoderSpec) throws(Diagnostic) -> FeedForward
+    {
         let (names, hidden, bias) = (spec.names, spec.hidden, spec.bias.feedForward)
         let up: FeedForward.Up
         switch (spec.feedForwardForm, names.gateUp) {

@@ -27,6 +27,12 @@ package struct CheckpointNames: Sendable {
     package var storesTransposed = false
     /// Endings of stored tensors that are no weights.
     package var buffers = ["rotary_emb.inv_freq"]
+    /// Beginnings of stored tensors that belong to something else.
+    package var otherParts = [
+        "vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.",
+    ]
+    /// What stands in the file in place of a part of a path: files keep the names of older code.
+    package var storedNames: [(path: String, stored: String)] = []
 
     package enum QueryKeyValue: Sendable {
         /// q_proj, k_proj and v_proj
@@ -47,6 +53,11 @@ package struct CheckpointNames: Sendable {
     /// The norms of a layer that exist.
     var layerNorms: [String] {
         [attentionNorm, attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm].compactMap(\.self)
+    }
+
+    /// The name in the file of the tensor at `path`.
+    func storedName(of path: String) -> String {
+        storedNames.reduce(path) { $0.replacing($1.path, with: $1.stored) }
     }
 
     package static let llama = CheckpointNames()

@@ -38,6 +38,10 @@ package struct DecoderSpec: Sendable {
     package var positions: Positions = .rotary
     /// The embedding is normed before the first layer.
     package var normsEmbedding = false
+    /// Attention whose keys and values come from a latent; `headDim` is then that of the wider of both.
+    package var latent: Latent?
+    /// The experts of the layers that are mixtures.
+    package var mixture: Mixture?
     package var names: CheckpointNames
 
     package struct LayerSpec: Sendable {
@@ -47,6 +51,31 @@ package struct DecoderSpec: Sendable {
         package var rotary: RotarySpec?
         /// Instead of the decoder's `attentionScale`.
         package var attentionScale: Float?
+        /// The feed-forward part is the decoder's mixture of experts.
+        package var isMixture = false
+    }
+
+    package struct Latent: Sendable {
+        /// Of the queries' own latent; nil: they have none.
+        package var queryRank: Int?
+        package var rank: Int
+        /// Elements of a head's query and key that are not rotated, those that are, and those of its value.
+        package var plainDim: Int
+        package var rotatedDim: Int
+        package var valueDim: Int
+        /// Of the norms on the latents, whatever the other norms have.
+        package var normEpsilon: Float { 1e-6 }
+    }
+
+    package struct Mixture: Sendable {
+        package var experts: Int
+        /// Of one expert.
+        package var width: Int
+        /// Of the expert that all tokens pass; nil: there is none.
+        package var sharedWidth: Int?
+        /// A correction of the scores is stored with the router.
+        package var hasCorrection: Bool
+        package var routing: RoutingSettings
     }
 
     /// What tells tokens apart by their place, besides the rotary embedding of single layers.
