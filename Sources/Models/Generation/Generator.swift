@@ -103,6 +103,34 @@ package struct Generator {
         return done.map(\.tokens)
     }
 
+    /// The logits after a prompt, read at once, and after each of the tokens that follow it, read one by one through
+    /// the cache: [1 + following, V].
+    ///
+    /// - Parameter prompt: not empty, ids below the vocabulary.
+    package func logits(after prompt: [Int32], then following: [Int32]) -> Tensor {
+        let batch = PackedBatch(
+            [Example(tokens: prompt, weights: Array(repeating: 0, count: prompt.count))], sharingPrefixes: false)
+        let cache = KeyValueCache(
+            spec: decoder.spec, capacity: prompt.count + following.count, workspace: workspace)
+        var sequences = [
+            Sequence(
+                index: 0, promptRuns: [0..<prompt.count], generated: prompt.count..<prompt.count,
+                length: prompt.count, tokens: [])
+        ]
+        let vocabulary = decoder.spec.vocabulary
+        return Tensor(Shape(1 + following.count, vocabulary), in: workspace) { out in
+            let first = prefill(batch, cache)
+            out.update(from: first.pointer, count: vocabulary)
+            withExtendedLifetime(first) {}
+            for (index, token) in following.enumerated() {
+                sequences[0].tokens.append(token)
+                let row = decode(&sequences, cache)
+                (out + (index + 1) * vocabulary).update(from: row.pointer, count: vocabulary)
+                withExtendedLifetime(row) {}
+            }
+        }
+    }
+
     /// One sequence on its way: where its keys stand in the cache, and what it has said.
     private struct Sequence {
         let index: Int
