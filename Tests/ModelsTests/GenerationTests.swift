@@ -15,7 +15,7 @@ import Testing
     ]
 
     /// Two prompts that share their beginning, and a third.
-    static let prompts: [[Int32]] = [[5, 9, 17, 200, 3], [5, 9, 17, 44, 61, 8, 12], [100, 101]]
+    static let prompts: [[Int32]] = [[5, 9, 17, 90, 3], [5, 9, 17, 44, 61, 8, 12], [70, 71]]
 
     /// The token that the full pass over `tokens` finds likeliest, and by how much.
     func likeliest(after tokens: [Int32], _ decoder: Decoder) -> (token: Int32, margin: Float) {
@@ -37,6 +37,45 @@ import Testing
                 #expect(full.token == answer[index] || full.margin < 1e-4, "token \(index) of \(answer)")
             }
         }
+    }
+
+    /// Prompts and answers on both sides of the length where the rotation changes, which is 16 for both models.
+    @Test(arguments: ["phi3_longrope", "llama_rope_dynamic"])
+    func rotationGoesByTheWholeLength(_ name: String) throws {
+        let decoder = try BaseFiles(Fixture.path("models/\(name)")).makeDecoder(in: workspace)
+        #expect(decoder.spec.rotationDiffers(16, 17) && !decoder.spec.rotationDiffers(3, 16))
+        let long = (3..<23).map { Int32($0) }
+        let prompts = [Array(long.prefix(12)), long, Array(long.prefix(5))]
+        let answers = Generator(decoder, in: workspace).generate(prompts, maximumTokens: 9, stopTokens: [])
+        for (prompt, answer) in zip(prompts, answers) {
+            #expect(answer.count == 9)
+            for index in answer.indices {
+                let full = likeliest(after: prompt + answer[..<index], decoder)
+                #expect(full.token == answer[index] || full.margin < 1e-4, "token \(index) of \(answer)")
+            }
+        }
+    }
+
+    @Test(arguments: ["phi3_longrope", "llama_rope_dynamic", "bloom", "gpt2", "mixtral", "deepseek_v3"])
+    func sharedPrefixesChangeNoLogit(_ name: String) throws {
+        let decoder = try BaseFiles(Fixture.path("models/\(name)")).makeDecoder(in: workspace)
+        let long = (3..<23).map { Int32($0) }
+        let texts = [long, Array(long.prefix(9)) + [70, 71], Array(long.prefix(9)) + [80, 81, 82]]
+        let examples = texts.map { Example(tokens: $0, weights: $0.indices.map { $0 == 0 ? 0 : 1 }) }
+        let alone = examples.map { example in
+            decoder.loss(decoder.spec.pack([example], sharingPrefixes: false), on: Tape(workspace, recording: false))
+                .perPrediction
+        }
+        let batch = decoder.spec.pack(examples, sharingPrefixes: true)
+        let together = decoder.loss(batch, on: Tape(workspace, recording: false)).perPrediction
+        var byExample: [[Float]] = texts.map { _ in [] }
+        for (example, loss) in zip(batch.predictionExamples, together) { byExample[Int(example)].append(loss) }
+        for (a, b) in zip(alone, byExample) {
+            #expect(a.count == b.count)
+            for (a, b) in zip(a.sorted(), b.sorted()) { #expect(abs(a - b) < 2e-5 * max(1, abs(a))) }
+        }
+        let depends = decoder.spec.layers.contains { $0.rotary?.dependsOnLength == true }
+        #expect(depends ? batch.savedTokenCount == 0 : batch.savedTokenCount == 18)
     }
 
     @Test func endsWhereLearnedPositionsEnd() throws {
