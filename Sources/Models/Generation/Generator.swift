@@ -118,28 +118,18 @@ package struct Generator {
     /// The logits after a prompt, read at once, and after each of the tokens that follow it, read one by one through
     /// the cache: [1 + following, V].
     ///
+    /// Keys keep the rotation that they had when they were read, even where a longer text has another.
+    ///
     /// - Parameter prompt: not empty, ids below the vocabulary.
     package func logits(after prompt: [Int32], then following: [Int32]) -> Tensor {
-        let batch = PackedBatch(
-            [Example(tokens: prompt, weights: Array(repeating: 0, count: prompt.count))], sharingPrefixes: false)
-        let cache = KeyValueCache(
-            spec: decoder.spec, capacity: prompt.count + following.count, workspace: workspace)
-        var sequences = [
-            Sequence(
-                index: 0, promptRuns: [0..<prompt.count], generated: prompt.count..<prompt.count,
-                length: prompt.count, tokens: [])
-        ]
+        var (sequences, cache, logits) = start([(0, prompt)], [[]], following.count)
         let vocabulary = decoder.spec.vocabulary
         return Tensor(Shape(1 + following.count, vocabulary), in: workspace) { out in
-            let first = prefill(batch, cache)
-            out.update(from: first.pointer, count: vocabulary)
-            withExtendedLifetime(first) {}
             for (index, token) in following.enumerated() {
-                sequences[0].tokens.append(token)
-                let row = decode(&sequences, cache)
-                (out + (index + 1) * vocabulary).update(from: row.pointer, count: vocabulary)
-                withExtendedLifetime(row) {}
+                (out + index * vocabulary).update(from: logits.pointer, count: vocabulary)
+                logits = decode(&sequences, [[token]], cache)
             }
+            (out + following.count * vocabulary).update(from: logits.pointer, count: vocabulary)
         }
     }
 
