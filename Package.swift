@@ -49,7 +49,7 @@ let package = Package(
             "Training", ["Models", "NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
         library("Evaluation", ["Models", "Datasets", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 5
-        library("Benchmarks", ["Autograd", "CKernels"]),
+        library("Benchmarks", ["Models", "NN", "Autograd", "CKernels", "Diagnostics"]),
         library(
             "Recipes",
             [
@@ -72,7 +72,7 @@ let package = Package(
             swiftSettings: swiftFlags),
         tests("StrictJSON", ["Diagnostics"]),
         tests("Batches"),
-        tests("Benchmarks", ["Autograd"]),
+        tests("Benchmarks", ["TestSupport", "Models", "Autograd", "Diagnostics"]),
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Formats", ["TestSupport", "StrictJSON", "CKernels", "Diagnostics"]),
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
