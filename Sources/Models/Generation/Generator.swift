@@ -115,6 +115,24 @@ package struct Generator {
         return (sequences, cache, prefill(batch, cache))
     }
 
+    /// The logits after a prompt, read at once, and after each of the tokens that follow it, read one by one through
+    /// the cache: [1 + following, V].
+    ///
+    /// Keys keep the rotation that they had when they were read, even where a longer text has another.
+    ///
+    /// - Parameter prompt: not empty, ids below the vocabulary.
+    package func logits(after prompt: [Int32], then following: [Int32]) -> Tensor {
+        var (sequences, cache, logits) = start([(0, prompt)], [[]], following.count)
+        let vocabulary = decoder.spec.vocabulary
+        return Tensor(Shape(1 + following.count, vocabulary), in: workspace) { out in
+            for (index, token) in following.enumerated() {
+                (out + index * vocabulary).update(from: logits.pointer, count: vocabulary)
+                logits = decode(&sequences, [[token]], cache)
+            }
+            (out + following.count * vocabulary).update(from: logits.pointer, count: vocabulary)
+        }
+    }
+
     /// One sequence on its way: where its keys stand in the cache, and what it has said.
     private struct Sequence {
         let index: Int

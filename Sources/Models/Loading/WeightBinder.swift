@@ -49,7 +49,10 @@ struct WeightBinder {
                 expected: "a readable type whose blocks fill the rows")
         }
         return Parameter(
-            EncodedMatrix(rows: rows, columns: columns, bf16: permutation == nil ? tensor.bf16 : nil) { range, out in
+            EncodedMatrix(
+                rows: rows, columns: columns, bf16: permutation == nil ? tensor.bf16 : nil,
+                blocks: tensor.blocks(rows: rows, columns: columns, places: permutation)
+            ) { range, out in
                 func read(_ start: Int, _ count: Int, _ out: UnsafeMutablePointer<Float>) {
                     // The type was checked above, so that this cannot fail.
                     try? tensor.readFloats(
@@ -114,6 +117,13 @@ struct WeightBinder {
 }
 
 extension WeightTensor {
+    /// The elements, if they are in quantised blocks.
+    fileprivate func blocks(rows: Int, columns: Int, places: [Int]?) -> QuantizedBlocks? {
+        guard let ggmlType = type.ggmlNumber, let start = bytes.baseAddress else { return nil }
+        return QuantizedBlocks(
+            rows: rows, columns: columns, start: start, ggmlType: ggmlType, places: places, owner: TensorOwner(self))
+    }
+
     /// The elements, if they are bf16 at an address that can be read as such.
     fileprivate var bf16: UnsafePointer<UInt16>? {
         guard type == .bf16, let base = bytes.baseAddress, UInt(bitPattern: base) % 2 == 0 else { return nil }
