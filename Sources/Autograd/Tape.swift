@@ -50,6 +50,13 @@ package final class Tape {
     package func record(
         _ y: Tensor, from inputs: Variable..., parameters: [Parameter?] = [], backward: @escaping Backward
     ) -> Variable {
+        record(y, fromAll: inputs, parameters: parameters, backward: backward)
+    }
+
+    /// The same for any number of inputs.
+    func record(
+        _ y: Tensor, fromAll inputs: [Variable], parameters: [Parameter?] = [], backward: @escaping Backward
+    ) -> Variable {
         let isNeeded =
             isRecording && (inputs.contains { $0.node != nil } || parameters.contains { $0?.isTrainable == true })
         guard isNeeded else { return constant(y) }

@@ -1,4 +1,4 @@
-// Element by element: gated activations, rotary embedding, sums, conversions.
+// Element by element: gated and plain activations, rotary embedding, sums, conversions.
 
 typedef struct {
     vec value, slope;
@@ -27,6 +27,10 @@ EK_INLINE activated activate(vec x, ek_activation activation) {
             return (activated){positive * positive, 2.0f * positive};
         }
         case EK_RELU: return (activated){max_vec(x, splat(0)), x > 0.0f ? splat(1) : splat(0)};
+        case EK_QUICK_GELU: {
+            vec s = sigmoid_vec(1.702f * x);
+            return (activated){x * s, s * (1.0f + 1.702f * x * (1.0f - s))};
+        }
         case EK_TANH: {
             vec t = tanh_vec(x);
             return (activated){t, 1.0f - t * t};
@@ -57,6 +61,7 @@ EK_INLINE void gated_forward_with(float *y, const float *gate, const float *up, 
         case EK_RELU2: call(EK_RELU2); break;        \
         case EK_RELU: call(EK_RELU); break;          \
         case EK_TANH: call(EK_TANH); break;          \
+        case EK_QUICK_GELU: call(EK_QUICK_GELU); break; \
     }
 
 static void gated_forward(float *y, const float *gate, const float *up, ptrdiff_t count, ek_activation activation) {
@@ -94,6 +99,41 @@ static void gated_backward(float *dgate, float *dup, const float *dy, const floa
 #define EK_CALL(kind) gated_backward_with(dgate, dup, dy, gate, up, count, kind, accumulate_gate, accumulate_up)
     EK_EACH_ACTIVATION(EK_CALL)
 #undef EK_CALL
+}
+
+/// What alpha_n multiplies, without its linear part: expm1(min(x, epsilon)).
+EK_INLINE vec xielu_curve(vec x, float epsilon) { return expm1_vec(min_vec(x, splat(epsilon))); }
+
+static void xielu_forward(float *y, const float *x, ptrdiff_t count, ek_xielu f) {
+    for (ptrdiff_t i = 0; i < count; i += EK_WIDTH) {
+        ptrdiff_t n = count - i < EK_WIDTH ? count - i : EK_WIDTH;
+        vec v = n == EK_WIDTH ? load(x + i) : load_tail(x + i, n, 0);
+        vec bent = v > 0.0f ? f.alpha_p * v * v : f.alpha_n * (xielu_curve(v, f.epsilon) - v);
+        if (n == EK_WIDTH) store(y + i, bent + f.beta * v);
+        else store_tail(y + i, bent + f.beta * v, n);
+    }
+}
+
+static void xielu_backward(float *dx, const float *dy, const float *x, ptrdiff_t count, ek_xielu f, int accumulate) {
+    for (ptrdiff_t i = 0; i < count; i += EK_WIDTH) {
+        ptrdiff_t n = count - i < EK_WIDTH ? count - i : EK_WIDTH;
+        int full = n == EK_WIDTH;
+        vec v = full ? load(x + i) : load_tail(x + i, n, 0), g = full ? load(dy + i) : load_tail(dy + i, n, 0);
+        vec curve = v < f.epsilon ? exp_vec(v) : splat(0);
+        vec slope = v > 0.0f ? 2.0f * f.alpha_p * v : f.alpha_n * (curve - 1.0f);
+        vec d = g * (slope + f.beta);
+        if (accumulate) d += full ? load(dx + i) : load_tail(dx + i, n, 0);
+        if (full) store(dx + i, d);
+        else store_tail(dx + i, d, n);
+    }
+}
+
+static void xielu_backward_alphas(double sums[2], const float *dy, const float *x, ptrdiff_t count, ek_xielu f) {
+    for (ptrdiff_t i = 0; i < count; i++) {
+        double v = x[i];
+        if (v > 0) sums[0] += dy[i] * v * v;
+        else sums[1] += dy[i] * (expm1(v < f.epsilon ? v : f.epsilon) - v);
+    }
 }
 
 static void rotate(float *y, const float *x, const float *cosines, const float *sines, ptrdiff_t rows, ptrdiff_t heads,

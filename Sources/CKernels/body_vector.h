@@ -66,6 +66,18 @@ EK_INLINE vec exp_vec(vec x) {
     return x < -87.33f ? splat(0.0f) : result;
 }
 
+/// e^x - 1, exact near 0 too, where the difference would cancel.
+EK_INLINE vec expm1_vec(vec x) {
+    vec p = 1.0f + x * (1.0f / 8);
+    p = 1.0f + x * (1.0f / 7) * p;
+    p = 1.0f + x * (1.0f / 6) * p;
+    p = 1.0f + x * (1.0f / 5) * p;
+    p = 1.0f + x * (1.0f / 4) * p;
+    p = 1.0f + x * (1.0f / 3) * p;
+    p = 1.0f + x * (1.0f / 2) * p;
+    return x * x < 0.25f ? x * p : exp_vec(x) - 1.0f;
+}
+
 EK_INLINE vec sigmoid_vec(vec x) { return 1.0f / (1.0f + exp_vec(-x)); }
 
 /// tanh(x) with an absolute error below 1e-7.

@@ -29,7 +29,7 @@ package struct Preparation {
             files: files, mapping: recipe.data.mapping,
             filter: recipe.data.filter, requiringEveryValue: true)
         var dataset = try Dataset(training, encoder: encoder)
-        dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe)
+        dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe, spec: base.decoder.spec)
         self.dataset = dataset
     }
 
@@ -52,7 +52,8 @@ package struct Preparation {
     /// The micro-batches of a step.
     package func microBatches(of step: [Int]) -> [PackedBatch] {
         StepPacking.parts(of: step, lengths: dataset.lengths, tokens: microTokens).map { part in
-            PackedBatch(part.map { dataset.examples[$0] }, sharingPrefixes: recipe.train.sharesPrefixes)
+            base.decoder.spec.pack(
+                part.map { dataset.examples[$0] }, sharingPrefixes: recipe.train.sharesPrefixes)
         }
     }
 
@@ -66,10 +67,10 @@ package struct Preparation {
     }
 
     /// Over the first epoch.
-    private static func savedTokens(_ dataset: Dataset, recipe: Recipe) -> Int {
+    private static func savedTokens(_ dataset: Dataset, recipe: Recipe, spec: DecoderSpec) -> Int {
         guard recipe.train.sharesPrefixes else { return 0 }
         return steps(dataset, recipe: recipe, epoch: 0).reduce(0) { sum, step in
-            sum + PackedBatch(step.map { dataset.examples[$0] }, sharingPrefixes: true).savedTokenCount
+            sum + spec.pack(step.map { dataset.examples[$0] }, sharingPrefixes: true).savedTokenCount
         }
     }
 
@@ -101,7 +102,8 @@ extension ExampleEncoder {
     package init(_ base: BaseModel, recipe: Recipe) {
         self.init(
             tokenizer: base.tokenizer, renderer: base.renderer, stopTokens: base.stopTokens,
-            maximumLength: recipe.train.maximumLength, tooLong: recipe.data.tooLong)
+            maximumLength: min(recipe.train.maximumLength, base.decoder.spec.positionLimit ?? .max),
+            tooLong: recipe.data.tooLong)
     }
 }
 

@@ -64,6 +64,7 @@ import Testing
             (EK_SILU, { $0 / (1 + exp(-$0)) }), (EK_GELU, { 0.5 * $0 * (1 + erf($0 / 2.0.squareRoot())) }),
             (EK_GELU_TANH, { 0.5 * $0 * (1 + tanh(0.7978845608028654 * ($0 + 0.044715 * $0 * $0 * $0))) }),
             (EK_RELU2, { $0 > 0 ? $0 * $0 : 0 }), (EK_RELU, { max(0, $0) }), (EK_TANH, { tanh($0) }),
+            (EK_QUICK_GELU, { $0 / (1 + exp(-1.702 * $0)) }),
         ]
         for (kind, reference) in references {
             var y = [Float](repeating: 0, count: x.count)
@@ -73,6 +74,45 @@ import Testing
                 #expect(
                     abs(Double(output) - expected) < 3e-7 * max(1, abs(Double(input)), abs(expected)),
                     "\(kind) of \(input)")
+            }
+        }
+    }
+
+    @Test(arguments: sets) func xieluOverItsWholeRange(_ set: InstructionSet) {
+        let kernels = kernels(set)
+        let x = (-3000...3000).map { Float($0) / 100 } + (-300...300).map { Float($0) / 1e4 }
+        let factors = ek_xielu(alpha_p: 0.8, alpha_n: 1.3, beta: 0.5, epsilon: -1e-6)
+        let (p, n, beta) = (Double(factors.alpha_p), Double(factors.alpha_n), Double(factors.beta))
+        var y = [Float](repeating: 0, count: x.count)
+        kernels.xielu_forward(&y, x, x.count, factors)
+        for (input, output) in zip(x, y) {
+            let v = Double(input)
+            let bent = v > 0 ? p * v * v : n * (expm1(min(v, Double(factors.epsilon))) - v)
+            #expect(abs(Double(output) - bent - beta * v) <= 4e-7 * max(abs(v), abs(bent)), "xielu of \(input)")
+        }
+    }
+
+    @Test(arguments: sets) func layerNormForward(_ set: InstructionSet) {
+        let kernels = kernels(set)
+        for n in Self.sizes {
+            // A mean far from 0, where mean(x²) - mean(x)² would have cancelled.
+            let x = numbers(3 * n, 1).map { $0 + 100 }, gain = numbers(n, 2), bias = numbers(n, 3)
+            var y = [Float](repeating: 0, count: 3 * n), means = [Float](repeating: 0, count: 3), inverses = means
+            for isPlain in [false, true] {
+                kernels.layer_norm_forward(
+                    &y, &means, &inverses, x, isPlain ? nil : gain, isPlain ? nil : bias, 3, n, 1e-5)
+                var expected: [Double] = []
+                for r in 0..<3 {
+                    let row = x[r * n..<(r + 1) * n].map(Double.init)
+                    let mean = row.reduce(0, +) / Double(n)
+                    let variance = row.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(n)
+                    for (i, value) in row.enumerated() {
+                        let normed = (value - mean) / (variance + 1e-5).squareRoot()
+                        expected.append(isPlain ? normed : normed * Double(gain[i]) + Double(bias[i]))
+                    }
+                }
+                // x itself has 1e-5 of the spread left below its last digit.
+                expectClose(y, expected, relative: 3e-5)
             }
         }
     }

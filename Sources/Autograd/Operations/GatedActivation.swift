@@ -10,6 +10,8 @@ package enum Activation: Sendable {
     case reluSquared
     case relu
     case tanh
+    /// x · sigmoid(1.702 x)
+    case quickGELU
 
     package var kernel: ek_activation {
         switch self {
@@ -19,6 +21,7 @@ package enum Activation: Sendable {
         case .reluSquared: EK_RELU2
         case .relu: EK_RELU
         case .tanh: EK_TANH
+        case .quickGELU: EK_QUICK_GELU
         }
     }
 }

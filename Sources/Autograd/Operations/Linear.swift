@@ -66,6 +66,18 @@ private func multiply(
     let rank = term.a.shape[0]
     let input = term.dropout.map { $0.applied(to: x, in: workspace) } ?? x
     defer { withExtendedLifetime(input) {} }
+    if let blocks = workspace.blocks(of: w, rows: rows) {
+        let projected = Tensor(Shape(rows, rank), in: workspace) {
+            workspace.multiply(input.pointer, rows: rows, byTransposeOf: term.a, into: $0, accumulating: false)
+        }
+        term.b.withFloats(in: workspace) { b in
+            workspace.multiply(
+                x.pointer, rows: rows, byTransposeOf: blocks,
+                lowRank: LowRankFactor(p: projected.pointer, b: b, rank: rank, scale: term.scale), into: y,
+                accumulating: false)
+        }
+        return projected
+    }
     // [x | scale · p]·[w | B]ᵀ is one product, and x is packed once.
     if let packed = workspace.packed(x.pointer, rows: rows, depth: inputs, extra: rank, byTranspose: true) {
         let projected = Tensor(Shape(rows, rank), in: workspace) {

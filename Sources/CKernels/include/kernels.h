@@ -32,7 +32,20 @@ typedef struct {
 
 enum { EK_ATTENTION_ROWS = 64, EK_ATTENTION_KEYS = 64 };
 
-typedef enum { EK_SILU = 0, EK_GELU = 1, EK_GELU_TANH = 2, EK_RELU2 = 3, EK_RELU = 4, EK_TANH = 5 } ek_activation;
+typedef enum {
+    EK_SILU = 0,
+    EK_GELU = 1,
+    EK_GELU_TANH = 2,
+    EK_RELU2 = 3,
+    EK_RELU = 4,
+    EK_TANH = 5,
+    EK_QUICK_GELU = 6  // x * sigmoid(1.702 x)
+} ek_activation;
+
+/// The constants of an xIELU (Huang, Schlag 2024), alphas after the softplus.
+typedef struct {
+    float alpha_p, alpha_n, beta, epsilon;
+} ek_xielu;
 
 /// The factors of an AdamW step, computed in double as PyTorch does and rounded once.
 typedef struct {
@@ -55,6 +68,14 @@ typedef struct {
     void (*rms_norm_backward)(float *dx, float *dgain, const float *dy, const float *x, const float *gain,
                               float offset, const float *inverse, ptrdiff_t rows, ptrdiff_t width, int accumulate);
 
+    // y[r] = (x[r] - mean) / sqrt(variance + epsilon) * gain + bias; gain and bias may be NULL; y is not x.
+    void (*layer_norm_forward)(float *y, float *mean, float *inverse, const float *x, const float *gain,
+                               const float *bias, ptrdiff_t rows, ptrdiff_t width, float epsilon);
+    // dx (+)=, dgain and dbias +=; each may be NULL.
+    void (*layer_norm_backward)(float *dx, float *dgain, float *dbias, const float *dy, const float *x,
+                                const float *gain, const float *mean, const float *inverse, ptrdiff_t rows,
+                                ptrdiff_t width, int accumulate);
+
     // Rotates the first 2*half of each head's D elements: pairs (i, i+half), or (2i, 2i+1) if interleaved.
     // x: [rows, heads, D] with `stride` floats per row; cosines, sines: [rows, half]; direction -1 rotates back.
     void (*rotate)(float *y, const float *x, const float *cosines, const float *sines, ptrdiff_t rows, ptrdiff_t heads,
@@ -64,6 +85,13 @@ typedef struct {
     void (*gated_forward)(float *y, const float *gate, const float *up, ptrdiff_t count, ek_activation activation);
     void (*gated_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
                            ptrdiff_t count, ek_activation activation, int accumulate_gate, int accumulate_up);
+
+    // x > 0: alpha_p x^2 + beta x, else alpha_n (expm1(min(x, epsilon)) - x) + beta x.
+    void (*xielu_forward)(float *y, const float *x, ptrdiff_t count, ek_xielu factors);
+    void (*xielu_backward)(float *dx, const float *dy, const float *x, ptrdiff_t count, ek_xielu factors,
+                           int accumulate);
+    // sums[0] += dalpha_p, sums[1] += dalpha_n
+    void (*xielu_backward_alphas)(double sums[2], const float *dy, const float *x, ptrdiff_t count, ek_xielu factors);
 
     // y (+)= scale * x
     void (*add_scaled)(float *y, const float *x, float scale, ptrdiff_t count, int accumulate);
