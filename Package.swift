@@ -49,7 +49,11 @@ let package = Package(
             "Training", ["Models", "NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
         library("Evaluation", ["Models", "Datasets", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 5
-        library("Benchmarks", ["Models", "NN", "Autograd", "CKernels", "Diagnostics"]),
+        library(
+            "Benchmarks",
+            [
+                "Training", "Models", "NN", "Autograd", "CKernels", "Formats", "Batches", "StrictJSON", "Diagnostics",
+            ]),
         library(
             "Recipes",
             [
@@ -61,8 +65,8 @@ let package = Package(
         .executableTarget(
             name: "espalier",
             dependencies: [
-                "Recipes", "Training", "Evaluation", "Models", "NN", "Autograd", "CKernels", "Datasets", "Tokenization",
-                "Formats", "Batches", "StrictJSON", "Diagnostics",
+                "Recipes", "Benchmarks", "Training", "Evaluation", "Models", "NN", "Autograd", "CKernels", "Datasets",
+                "Tokenization", "Formats", "Batches", "StrictJSON", "Diagnostics",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftFlags),
@@ -72,7 +76,7 @@ let package = Package(
             swiftSettings: swiftFlags),
         tests("StrictJSON", ["Diagnostics"]),
         tests("Batches"),
-        tests("Benchmarks", ["TestSupport", "Models", "Autograd", "Diagnostics"]),
+        tests("Benchmarks", ["TestSupport", "Models", "NN", "Autograd", "Diagnostics"]),
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Formats", ["TestSupport", "StrictJSON", "CKernels", "Diagnostics"]),
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),

@@ -53,6 +53,29 @@ import Testing
         #expect(gradients[0].enumerated().allSatisfy { index, values in index % 2 == 0 || values.contains { $0 != 0 } })
     }
 
+    /// Parameters named without their module, and a rank of their own, as PEFT writes what it converted.
+    @Test func adaptedExpertsAreReadAsTheyWereWritten() throws {
+        let workspace = Workspace(threadCount: 1)
+        let decoder = try BaseFiles(Fixture.path("models/mixtral")).makeDecoder(in: workspace)
+        var config = PEFTConfig()
+        config.r = 2
+        config.targetModules = .names(["q_proj"])
+        config.targetParameters = ["gate_up_proj", "down_proj"]
+        config.rankPattern = [(#".*\.gate_up_proj"#, 4)]
+        config.alphaPattern = [(#".*\.gate_up_proj"#, 16)]
+        let made = try decoder.attachNewAdapter(config, seed: 3, in: workspace)
+        #expect(made.modules.map(\.adapter.scale) == [4, 4, 4, 4, 4, 4])
+        #expect(made.modules.map(\.adapter.rank) == [2, 2, 16, 8, 16, 8])
+        let folder = try TemporaryFolder()
+        try PEFTAdapter.write(config: made.config, tensors: made.tensors(), to: folder.path("adapter"))
+        let read = try decoder.attach(PEFTAdapter(folder.path("adapter")), trainable: true, in: workspace)
+        #expect(read.modules.map(\.path).sorted() == made.modules.map(\.path).sorted())
+        for (path, adapter) in made.modules {
+            let other = try #require(read.modules.first { $0.path == path }).adapter
+            #expect(other.a.floats?.elements == adapter.a.floats?.elements && other.scale == adapter.scale)
+        }
+    }
+
     @Test func allLinearOfAMixtureIsWrittenOutAsItsAttention() throws {
         let workspace = Workspace(threadCount: 1)
         let decoder = try BaseFiles(Fixture.path("models/deepseek_v3")).makeDecoder(in: workspace)

@@ -66,6 +66,9 @@ import Testing
         (#"{"model_type": "gpt2", "add_cross_attention": true}"#, "add_cross_attention"),
         (#"{"model_type": "gpt2", "activation_function": "mish"}"#, "activation_function"),
         (#"{"model_type": "gpt2", "n_embd": 100, "n_head": 7}"#, "hidden_size"),
+        (#"{"model_type": "gpt2", "n_layer": 2000000000}"#, "num_hidden_layers"),
+        (#"{"model_type": "bloom", "n_head": 2000000000, "hidden_size": 2000000000}"#, "num_attention_heads"),
+        (#"{"model_type": "apertus", "head_dim": 7, "rope_scaling": {"factor": 1}}"#, "head_dim"),
         (#"{"model_type": "gpt_neox", "rotary_pct": 1e300}"#, "rotary_pct"),
         (#"{"model_type": "gpt_neox", "rotary_pct": 0.01}"#, "rotary_pct"),
         (

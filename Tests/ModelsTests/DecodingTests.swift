@@ -7,7 +7,10 @@ import Testing
 
 /// Token by token through the cache, with weights as their files have them, against the full forward pass.
 @Suite struct DecodingTests {
-    static let bases = ["gguf/tiny_llama.gguf", "models/llama_bf16", "models/llama_gqa", "models/gemma2"]
+    static let bases = [
+        "gguf/tiny_llama.gguf", "models/llama_bf16", "models/llama_gqa", "models/gemma2", "models/gpt2",
+        "models/gpt_neox", "models/apertus", "models/phi3", "models/mixtral", "models/deepseek_v2",
+    ]
     let prompt: [Int32] = [5, 9, 17, 200, 3]
     let following: [Int32] = [44, 61, 8, 12, 100, 101, 7, 7, 250, 19, 20]
 

@@ -36,6 +36,15 @@ package struct WeightTensor: @unchecked Sendable {
             owner: heap)
     }
 
+    /// A tensor in memory, stored as bf16, whose elements `fill` writes, every one.
+    package init(name: String, shape: [Int], bf16 fill: (UnsafeMutableBufferPointer<UInt16>) -> Void) {
+        let heap = HeapBytes(count: shape.reduce(2, *))
+        fill(heap.bytes.bindMemory(to: UInt16.self))
+        self.init(
+            name: name, shape: shape, type: .bf16, bytes: UnsafeRawBufferPointer(heap.bytes), file: "memory",
+            owner: heap)
+    }
+
     /// The same bytes under another name.
     package func renamed(_ name: String) -> WeightTensor {
         WeightTensor(name: name, shape: shape, type: type, bytes: bytes, file: file, owner: owner)

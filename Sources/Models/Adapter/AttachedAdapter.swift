@@ -1,5 +1,4 @@
 package import Autograd
-package import Diagnostics
 package import Formats
 package import NN
 

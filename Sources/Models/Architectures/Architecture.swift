@@ -41,16 +41,12 @@ extension DecoderSpec {
         guard heads % keyValueHeads == 0 else {
             throw config.wrong("num_key_value_heads", expected: "a divisor of num_attention_heads (\(heads))")
         }
-        guard layers.count <= 1024 else { throw config.wrong("num_hidden_layers", expected: "at most 1024") }
         for (key, value, limit) in [
             ("vocab_size", vocabulary, 1 << 24), ("hidden_size", hidden, 1 << 20),
             ("intermediate_size", feedForward, 1 << 22),
-            ("num_attention_heads", heads, 1 << 12), ("head_dim", headDim, 1 << 12),
+            ("head_dim", headDim, 1 << 12),
         ] where value > limit {
             throw config.wrong(key, expected: "at most \(limit)")
-        }
-        guard layers.allSatisfy({ $0.rotary == nil }) || headDim % 2 == 0 else {
-            throw config.wrong("head_dim", expected: "an even number")
         }
     }
 }
@@ -74,6 +70,11 @@ struct CommonConfig {
         hidden = try config.requiredExtent("hidden_size")
         heads = try config.requiredExtent("num_attention_heads")
         layerCount = try config.requiredExtent("num_hidden_layers")
+        // Before anything is made for each of them.
+        for (key, value, limit) in [("num_hidden_layers", layerCount, 1024), ("num_attention_heads", heads, 1 << 12)]
+        where value > limit {
+            throw config.wrong(key, expected: "at most \(limit)")
+        }
         self.maximumPositions = try config.extent("max_position_embeddings") ?? maximumPositions
         if !readsHeadDim, let headDim {
             self.headDim = headDim

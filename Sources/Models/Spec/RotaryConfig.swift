@@ -43,7 +43,8 @@ package struct RotaryConfig {
         // The product is checked before it becomes a whole number: a huge share must not trap.
         let product = Double(headDim) * partial
         guard product >= 2, product <= Double(headDim), Int(product) % 2 == 0 else {
-            throw config.wrong(partialKey, expected: "an even number of rotated elements per head")
+            throw config.wrong(
+                partial == 1 ? "head_dim" : partialKey, expected: "an even number of rotated elements per head")
         }
         var spec = RotarySpec(theta: theta, rotatedDim: Int(product))
         if let section { spec.scaling = try scaling(section, rotated: spec.rotatedDim) }
