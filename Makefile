@@ -8,7 +8,7 @@ TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test lint format quickstart fetch-base interop references \
-	compare clean
+	compare scaling clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,8 +42,11 @@ references: ## Make the reference numbers of Tests/Fixtures that are our own aga
 	@$(SCRIPTS)/python-environment.sh .venv-interop interop
 	@HF_HUB_OFFLINE=1 .venv-interop/bin/python $(SCRIPTS)/references.py Tests/Fixtures
 
-compare: ## Time the same work here and with PyTorch, PEFT and TRL (an hour or two); ONLY=part RUNS=n FRESH=1
+compare: ## Time the same work here and with PyTorch, PEFT, TRL and llama.cpp (an hour or two); ONLY=part RUNS=n FRESH=1
 	@ONLY='$(ONLY)' RUNS='$(RUNS)' FRESH='$(FRESH)' MAX_STEPS='$(MAX_STEPS)' $(SCRIPTS)/compare.sh
+
+scaling: build ## Measure a step on 128 to 8,192 tokens and draw it for the documentation (half an hour)
+	@python3 $(SCRIPTS)/scaling.py
 
 clean: ## Delete what was built; models/ and runs/ stay
 	rm -rf .build .build-* .venv-interop

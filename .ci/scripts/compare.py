@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 
 RECIPE = "recipes/finance/banking77-intents.yaml"
-PARTS = ["banking77", "8x256", "2x1024", "llama-1.1b"]
+PARTS = ["banking77", "8x256", "2x1024", "llama-1.1b", "decoding"]
+GGUF = "models/smollm2-135m-instruct/model.gguf"
 
 
 class Measurement:
@@ -67,7 +68,8 @@ def banking77(options, rival):
         out = options.work / ("espalier-unshared" if extra else "espalier")
         yield Measurement(
             "banking77", side,
-            [options.espalier, "train", RECIPE, "--fresh", "--threads", options.threads, "--out", out, *keys, *extra, *limit],
+            [options.espalier, "train", RECIPE, "--fresh", "--threads", options.threads, "--out", out,
+             *keys, *extra, *limit],
             lambda _, out=out: finished_run(out))
     trl = options.work / "trl"
     yield Measurement("banking77", "TRL bf16, padding-free", [
@@ -100,11 +102,26 @@ def step(part, options, rival, model, shape, precisions, warm_up, steps, extra):
             "--warm-up", warm_up, "--steps", steps, *extra])
 
 
+def decoding(options):
+    """Reading a prompt and continuing it, from the same file."""
+    def prompt(output):
+        facts = json.loads(output)
+        return {**facts, "tokens_per_second": facts["prompt_tokens_per_second"]}
+
+    ours = [options.espalier, "bench", "decoding", "--base", GGUF, "--threads", options.threads, "--json"]
+    theirs = [sys.executable, ".ci/scripts/llama_cpp_rival.py", "--model", GGUF, "--threads", options.threads]
+    for part, result in [("decoding", None), ("prompt", prompt)]:
+        yield Measurement(part, "Espalier", ours, result)
+        yield Measurement(part, "llama.cpp", theirs, result)
+
+
 def measurements(options):
     rival = [sys.executable, ".ci/scripts/rival.py"]
     for part in options.only:
         if part == "banking77":
             yield from banking77(options, rival)
+        elif part == "decoding":
+            yield from decoding(options)
         elif part == "llama-1.1b":
             yield from step(part, options, rival, "llama-1.1b", "4x512", ["bf16"], 1, 3, ["--checkpointing"])
         else:
@@ -173,11 +190,12 @@ def table(lines):
         ours = sides.get("Espalier", [])
         for side, runs in sides.items():
             speed = [run["tokens_per_second"] for run in runs]
-            seconds = [run.get("train_seconds") or run.get("step_seconds") for run in runs]
-            peak = [run["peak_bytes"] for run in runs]
+            seconds = [run[key] for run in runs for key in ("train_seconds", "step_seconds") if key in run]
+            peak = [run["peak_bytes"] for run in runs if "peak_bytes" in run]
             faster = memory = ""
             if ours and side != "Espalier":
                 faster = f"{statistics.median(run['tokens_per_second'] for run in ours) / statistics.median(speed):.2f}"
+            if faster and peak:
                 memory = f"{statistics.median(run['peak_bytes'] for run in ours) / statistics.median(peak):.2f}"
             rows.append([part, side, str(len(runs)), shown(speed), shown(seconds, 1), shown(peak, 2, 1e-9),
                          faster, memory])

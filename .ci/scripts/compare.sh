@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same work here and with PyTorch, transformers, PEFT and TRL, in turn; prints one table. Nothing else should run
+# The same work here and with PyTorch, PEFT, TRL and llama.cpp, in turn; prints one table. Nothing else should run
 # meanwhile: two busy threads of somebody else's slow PyTorch down tenfold.
 #
 # ONLY=banking77,8x256 runs these parts, RUNS=5 repeats each measurement five times, FRESH=1 forgets what was measured,
@@ -11,6 +11,7 @@ venv=${VENV:-.venv-interop}
 make --no-print-directory setup build
 if [ -n "${VENV:-}" ]; then python=$venv/bin/python; else
   .ci/scripts/python-environment.sh "$venv" compare
+  case ",${ONLY:-decoding}," in *,decoding,*) .ci/scripts/python-environment.sh "$venv" llama-cpp ;; esac
   python=$venv/bin/python
 fi
 folder=${HF_BASE:-$(.ci/scripts/base-folder.sh "$python")}

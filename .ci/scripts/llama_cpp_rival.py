@@ -6,6 +6,7 @@ Needs llama-cpp-requirements.txt. The fastest of several runs counts, as in `esp
 import argparse
 import json
 import random
+import resource
 import time
 
 
@@ -44,9 +45,10 @@ def main():
         model.eval(prompt[:16])
         decoding.append(seconds(lambda: decode(model, prompt[: arguments.tokens])))
     print(json.dumps({
-        "name": "llama.cpp", "version": llama_cpp.__version__, "threads": arguments.threads,
+        "name": "llama.cpp", "versions": {"llama-cpp-python": llama_cpp.__version__}, "threads": arguments.threads,
         "prompt_tokens_per_second": arguments.prompt_tokens / min(reading),
         "tokens_per_second": arguments.tokens / min(decoding),
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }))
 
 
