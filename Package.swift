@@ -76,7 +76,9 @@ let package = Package(
             swiftSettings: swiftFlags),
         tests("StrictJSON", ["Diagnostics"]),
         tests("Batches"),
-        tests("Benchmarks", ["TestSupport", "Models", "NN", "Autograd", "Diagnostics"]),
+        tests(
+            "Benchmarks",
+            ["TestSupport", "Training", "Models", "NN", "Autograd", "Formats", "Batches", "Diagnostics"]),
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Formats", ["TestSupport", "StrictJSON", "CKernels", "Diagnostics"]),
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),

@@ -95,6 +95,11 @@ package func kernelBenchmark(
     return KernelBenchmark(instructionSet: instructionSet, limits: limits, products: products)
 }
 
+/// Seconds of the fastest forward product of `shape` on the workspace's threads and in its precision.
+package func secondsOfProduct(_ shape: ProductShape, for seconds: Double, in workspace: Workspace) -> Double {
+    measure(shape, .forward, for: seconds, in: workspace)
+}
+
 /// Seconds of the fastest run.
 private func measure(
     _ shape: ProductShape, _ kind: ProductKind, for seconds: Double, in workspace: Workspace

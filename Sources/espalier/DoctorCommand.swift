@@ -1,5 +1,6 @@
 import ArgumentParser
 import Autograd
+import Benchmarks
 import Diagnostics
 import Formats
 import Glibc
@@ -23,28 +24,61 @@ struct DoctorCommand: ParsableCommand {
         let workspace = threads.workspace()
         let memory = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
         let free = sysconf(Int32(_SC_AVPHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        let processors = Processors.current
+        let products = measureProducts(threads: workspace.threads.count)
         if output.json {
             try Console.write(
                 .object([
                     "version": .string(Version.current), "processor": .string(processorName()),
-                    "processors": .integer(availableProcessors()), "threads": .integer(workspace.threads.count),
+                    "processors": .integer(processors.allowed), "cores": .integer(processors.cores),
+                    "processor_quota": processors.quota.map { .number($0) } ?? .null,
+                    "memory_nodes": .integer(processors.memoryNodes), "threads": .integer(workspace.threads.count),
                     "instruction_sets": .array(available.map { .string($0.rawValue) }),
                     "instruction_set": .string(selected.rawValue), "blas": .string(blasConfiguration()),
+                    "products": .array(products.map(\.json)),
                     "memory_bytes": .integer(memory), "free_memory_bytes": .integer(free), "missing": .array([]),
                 ]))
             return
         }
+        let quota = processors.quota.map { ", \(decimal($0, 1)) granted by control groups" } ?? ""
         try Console.write(
             """
             espalier \(Version.current)
-            processor          \(processorName()), \(availableProcessors()) available
-            threads            \(workspace.threads.count)
+            processor          \(processorName())
+            processors         \(processors.allowed) on \(processors.cores) cores\(quota)
+            threads            \(workspace.threads.count)\(threads.threads == nil ? "" : " (--threads)")
             instruction sets   \(available.map(\.rawValue).joined(separator: ", "))
             kernels chosen     \(selected.rawValue)\(environmentNote(selected))
-            f32 products       \(blasConfiguration())
-            memory             \(bytesText(memory)), \(bytesText(free)) free
+            \(products.map(\.line).joined(separator: "\n"))
+            OpenBLAS           \(blasConfiguration())
+            memory             \(bytesText(memory)), \(bytesText(free)) free\(nodesNote(processors))
             missing            nothing
             """)
+    }
+
+    /// A short product of typical shape in every precision that a run could take.
+    private func measureProducts(threads: Int) -> [MeasuredProduct] {
+        let shape = ProductShape(rows: 512, outputs: 2048, inputs: 2048)
+        let best = Workspace(threadCount: 1, precision: .bf16).precision
+        let precisions: [Precision] = best == .bf16 ? [.bf16, .f32] : [.f32]
+        return precisions.map { precision in
+            let workspace = Workspace(threadCount: threads, precision: precision)
+            let why: String
+            switch (precision, best) {
+            case (.bf16, _): why = "taken where a recipe does not ask for f32"
+            case (.f32, .bf16): why = "taken where a recipe says train.compute: f32"
+            case (.f32, .f32): why = "taken, because this processor has no bf16 products"
+            }
+            return MeasuredProduct(
+                precision: precision, provider: workspace.productProvider, why: why,
+                operationsPerSecond: shape.operations / secondsOfProduct(shape, for: 0.1, in: workspace))
+        }
+    }
+
+    private func nodesNote(_ processors: Processors) -> String {
+        guard processors.memoryNodes > 1 else { return "" }
+        return " on \(processors.memoryNodes) nodes; a run on one of them (numactl --cpunodebind=0 --membind=0) "
+            + "does not wait for the others"
     }
 
     private func environmentNote(_ selected: InstructionSet) -> String {
@@ -54,17 +88,29 @@ struct DoctorCommand: ParsableCommand {
     }
 
     private func processorName() -> String {
-        guard let text = try? String(decoding: readPseudoFile("/proc/cpuinfo"), as: UTF8.self) else { return "unknown" }
-        let line = text.split(separator: "\n").first { $0.hasPrefix("model name") }
+        let line = readPseudoFile("/proc/cpuinfo")?.split(separator: "\n").first { $0.hasPrefix("model name") }
         return line?.split(separator: ":").last.map { $0.drop { $0 == " " }.description } ?? "unknown"
     }
+}
 
-    private func readPseudoFile(_ path: String) throws(Diagnostic) -> [UInt8] {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Diagnostic(FormatsCode.fileRead, file: path, found: "nothing") }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 1 << 16)
-        let count = read(descriptor, &bytes, bytes.count)
-        return Array(bytes.prefix(max(0, count)))
+/// What multiplies in a precision, and how fast.
+private struct MeasuredProduct {
+    let precision: Precision
+    let provider: ProductProvider
+    let why: String
+    let operationsPerSecond: Double
+
+    var json: JSONValue {
+        .object([
+            "precision": .string(precision.rawValue), "provider": .string(provider.rawValue), "why": .string(why),
+            "operations_per_second": .number(operationsPerSecond),
+        ])
+    }
+
+    var line: String {
+        let name = provider == .own ? "own kernels" : "OpenBLAS"
+        let label = "\(precision.rawValue) products"
+        return label + String(repeating: " ", count: 19 - label.count)
+            + "\(name), \(decimal(operationsPerSecond / 1e9, 0)) GFLOP/s; \(why)"
     }
 }

@@ -5,7 +5,10 @@ import Formats
 import Recipes
 
 struct ThreadOptions: ParsableArguments {
-    @Option(help: "Threads to compute with; all processors if not given. Results do not depend on it.")
+    @Option(
+        help:
+            "Threads to compute with; if not given, one for each core that this process may use. Results do not depend on it."
+    )
     var threads: Int?
 
     func validate() throws {

@@ -56,6 +56,3 @@ private final class Results: Sendable {
 
     init(count: Int) { digests = Mutex(Array(repeating: nil, count: count)) }
 }
-
-/// The processors that are online.
-package func availableProcessors() -> Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
