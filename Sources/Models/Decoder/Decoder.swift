@@ -36,7 +36,8 @@ package final class Decoder: Module {
         var h = Autograd.embedding(tokens, table: embedding, scale: spec.embeddingScale, on: tape)
         for (index, layer) in layers.enumerated() {
             observe(index, h)
-            h = layer(h, context, spec: spec, index: index)
+            let run = { [spec] (h: Variable) in layer(h, context, spec: spec, index: index) }
+            h = context.recomputesLayers ? recomputing(h, run) : run(h)
         }
         observe(layers.count, h)
         return h
@@ -51,9 +52,15 @@ package final class Decoder: Module {
 
     /// The loss of a packed batch, summed over its weighted predictions, in nats.
     ///
-    /// - Parameter dropoutKey: of this step; nil: evaluation, no dropout.
-    package func loss(_ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64? = nil) -> CrossEntropy {
-        let context = ForwardContext(batch: batch, spec: spec, workspace: tape.workspace, dropoutKey: dropoutKey)
+    /// - Parameters:
+    ///   - dropoutKey: of this step; nil: evaluation, no dropout.
+    ///   - economy: what is computed twice, or in smaller parts, to take less memory.
+    package func loss(
+        _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64? = nil, economy: MemoryEconomy = MemoryEconomy()
+    ) -> CrossEntropy {
+        let context = ForwardContext(
+            batch: batch, spec: spec, workspace: tape.workspace, dropoutKey: dropoutKey,
+            recomputesLayers: economy.recomputesLayers)
         let h = states(of: batch.tokens, context, on: tape)
         let predictions = Predictions(
             rows: batch.predictionIndices, targets: batch.predictionTargets, weights: batch.predictionWeights)
@@ -61,7 +68,14 @@ package final class Decoder: Module {
         let predicting = finalNorm(gatherRows(h, predictions.distinctRows))
         return crossEntropy(
             predicting, head: head.weight, predictions: predictions, logitScale: spec.logitScale,
-            softcap: spec.logitSoftcap)
+            softcap: spec.logitSoftcap, logitBytes: economy.logitBytes)
+    }
+}
+
+extension Decoder {
+    /// Reads every matrix once, so that the pages of mapped files are in memory.
+    package func touchWeights(in workspace: Workspace) {
+        for (_, parameter) in allParameters() where parameter.shape.rank == 2 { parameter.touch(in: workspace) }
     }
 }
 
@@ -94,4 +108,17 @@ final class Norm: Module {
     func callAsFunction(_ x: Variable) -> Variable { rmsNorm(x, gain: gain, offset: offset, epsilon: epsilon) }
 
     var parameters: [(name: String, parameter: Parameter)] { [("weight", gain)] }
+}
+
+/// How a pass over a decoder trades time for memory.
+package struct MemoryEconomy: Sendable, Equatable {
+    /// Whether a layer keeps only its input and is computed once more in the backward pass.
+    package var recomputesLayers = false
+    /// The most bytes of logits that exist at once.
+    package var logitBytes = 64 << 20
+
+    package init(recomputesLayers: Bool = false, logitBytes: Int = 64 << 20) {
+        self.recomputesLayers = recomputesLayers
+        self.logitBytes = logitBytes
+    }
 }

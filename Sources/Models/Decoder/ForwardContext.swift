@@ -6,19 +6,24 @@ import Glibc
 struct ForwardContext {
     let plan: AttentionPlan
     let dropoutKey: UInt64?
+    /// Whether layers keep only their input for the backward pass.
+    let recomputesLayers: Bool
     let cache: KeyValueCache?
     /// The rows of the cache that the new keys and values go to.
     let cacheRows: [Int]
     private let tables: [RotaryTable?]
 
     /// For a packed batch.
-    init(batch: PackedBatch, spec: DecoderSpec, workspace: Workspace, dropoutKey: UInt64?, cache: KeyValueCache? = nil)
-    {
+    init(
+        batch: PackedBatch, spec: DecoderSpec, workspace: Workspace, dropoutKey: UInt64?,
+        recomputesLayers: Bool = false, cache: KeyValueCache? = nil
+    ) {
         let segments = batch.segments.map {
             AttentionPlan.Segment(start: $0.start, count: $0.count, parent: $0.parent)
         }
         plan = AttentionPlan(segments: segments, isCausal: true)
         self.dropoutKey = dropoutKey
+        self.recomputesLayers = recomputesLayers
         self.cache = cache
         cacheRows = cache == nil ? [] : Array(batch.tokens.indices)
         tables = Self.tables(
@@ -32,6 +37,7 @@ struct ForwardContext {
     ) {
         self.plan = plan
         dropoutKey = nil
+        recomputesLayers = false
         self.cache = cache
         self.cacheRows = cacheRows
         tables = Self.tables(
