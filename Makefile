@@ -7,7 +7,8 @@ SCRIPTS := .ci/scripts
 TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint format quickstart fetch-base interop compare clean
+.PHONY: help setup build test lint format quickstart fetch-base interop references \
+	compare clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +37,10 @@ fetch-base: ## Fetch the quick start's base model into models/
 
 interop: ## Compare with PyTorch and PEFT, element by element (downloads them)
 	@$(SCRIPTS)/interop.sh
+
+references: ## Make the reference numbers of Tests/Fixtures that are our own again (downloads PyTorch and PEFT)
+	@$(SCRIPTS)/python-environment.sh .venv-interop interop
+	@HF_HUB_OFFLINE=1 .venv-interop/bin/python $(SCRIPTS)/references.py Tests/Fixtures
 
 compare: ## Time the same training here and with PyTorch, PEFT and TRL (takes about an hour)
 	@$(SCRIPTS)/compare.sh

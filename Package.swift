@@ -49,7 +49,12 @@ let package = Package(
             "Training", ["Models", "NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
         library("Evaluation", ["Models", "Datasets", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 5
-        library("Benchmarks", ["Autograd", "CKernels"]),
+        library(
+            "Benchmarks",
+            [
+                "Training", "Models", "NN", "Autograd", "CKernels", "Formats", "Datasets", "Batches", "StrictJSON",
+                "Diagnostics",
+            ]),
         library(
             "Recipes",
             [
@@ -61,8 +66,8 @@ let package = Package(
         .executableTarget(
             name: "espalier",
             dependencies: [
-                "Recipes", "Training", "Evaluation", "Models", "NN", "Autograd", "CKernels", "Datasets", "Tokenization",
-                "Formats", "Batches", "StrictJSON", "Diagnostics",
+                "Recipes", "Benchmarks", "Training", "Evaluation", "Models", "NN", "Autograd", "CKernels", "Datasets",
+                "Tokenization", "Formats", "Batches", "StrictJSON", "Diagnostics",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftFlags),
@@ -72,7 +77,7 @@ let package = Package(
             swiftSettings: swiftFlags),
         tests("StrictJSON", ["Diagnostics"]),
         tests("Batches"),
-        tests("Benchmarks", ["Autograd"]),
+        tests("Benchmarks", ["Models", "NN", "Autograd", "Diagnostics"]),
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Formats", ["TestSupport", "StrictJSON", "CKernels", "Diagnostics"]),
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),

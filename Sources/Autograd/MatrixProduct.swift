@@ -57,6 +57,9 @@ extension Workspace {
         accumulating: Bool
     ) {
         let (outputs, inputs) = (w.shape[0], w.shape[1])
+        if let blocks = blocks(of: w, rows: rows) {
+            return multiply(x, rows: rows, byTransposeOf: blocks, into: y, accumulating: accumulating)
+        }
         if let packed = packed(x, rows: rows, depth: inputs, byTranspose: true) {
             return packed.multiply(byTransposeOf: w, into: y, accumulating: accumulating)
         }

@@ -39,10 +39,12 @@ package final class Parameter {
         contents = .floats(value)
     }
 
-    /// Replaces a frozen matrix by another encoding of it.
+    /// Replaces a frozen matrix by another encoding of it; quantised blocks stay for products of few rows.
     package func replace(_ value: EncodedMatrix) {
         precondition(Shape(value.rows, value.columns) == shape, "\(value.rows) x \(value.columns) for shape \(shape)")
         precondition(!isTrainable, "an encoded weight cannot be trained")
+        var value = value
+        if value.blocks == nil, case .encoded(let old) = contents { value.blocks = old.blocks }
         contents = .encoded(value)
     }
 
@@ -121,15 +123,23 @@ package struct EncodedMatrix: @unchecked Sendable {
     package let columns: Int
     /// The elements where they lie in memory as bf16, row after row; `decode` keeps them alive.
     let bf16: UnsafePointer<UInt16>?
+    /// The quantised blocks where they lie in memory.
+    fileprivate(set) var blocks: QuantizedBlocks?
     private let decodeRows: Decode
 
     /// - Parameters:
     ///   - bf16: the elements, if they are bf16 in memory, row after row.
+    ///   - blocks: the same matrix, if it is quantised.
     ///   - decode: writes the rows asked for as floats; it keeps alive whatever it reads from, `bf16` included.
-    package init(rows: Int, columns: Int, bf16: UnsafePointer<UInt16>? = nil, decode: @escaping Decode) {
+    package init(
+        rows: Int, columns: Int, bf16: UnsafePointer<UInt16>? = nil, blocks: QuantizedBlocks? = nil,
+        decode: @escaping Decode
+    ) {
+        precondition(blocks.map { $0.rows == rows && $0.columns == columns } ?? true, "blocks of another shape")
         self.rows = rows
         self.columns = columns
         self.bf16 = bf16
+        self.blocks = blocks
         decodeRows = decode
     }
 

@@ -61,6 +61,13 @@ package final class Tape {
         record(y, inputs, parameters, ActivationForms(), backward)
     }
 
+    /// The same for any number of inputs.
+    func record(
+        _ y: Tensor, fromAll inputs: [Variable], parameters: [Parameter?] = [], backward: @escaping Backward
+    ) -> Variable {
+        record(y, inputs, parameters, ActivationForms(), backward)
+    }
+
     /// The same for an operation that has made other forms of `y` itself.
     func record(
         _ y: Tensor, from inputs: Variable..., forms: ActivationForms, backward: @escaping Backward

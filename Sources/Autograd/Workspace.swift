@@ -13,6 +13,8 @@ package final class Workspace: @unchecked Sendable {
     package let kernels: ek_kernels
     /// The kernels of products in this precision; nil: OpenBLAS computes them, in f32.
     let productKernels: ek_gemm_kernels?
+    /// The kernels of few rows times weights in quantised blocks.
+    let quantizedKernels: ek_quantized_kernels
     /// One slot a worker. A pointer, because an array's uniqueness check would itself be a race.
     private let scratch: UnsafeMutablePointer<Storage?>
 
@@ -26,6 +28,7 @@ package final class Workspace: @unchecked Sendable {
         let bf16 = precision == .bf16 ? ek_gemm_kernels_for(instructionSet.kernelSet, EK_GEMM_BF16) : nil
         self.precision = bf16 == nil ? .f32 : .bf16
         productKernels = (bf16 ?? ek_gemm_kernels_for(instructionSet.kernelSet, EK_GEMM_F32))?.pointee
+        quantizedKernels = ek_quantized_kernels_for(instructionSet.kernelSet, bf16 == nil ? 1 : 0).pointee
         kernels = ek_kernels_for(instructionSet.kernelSet).pointee
         scratch = .allocate(capacity: threads.count)
         scratch.initialize(repeating: nil, count: threads.count)
@@ -38,6 +41,7 @@ package final class Workspace: @unchecked Sendable {
         instructionSet = other.instructionSet
         precision = other.precision
         productKernels = other.productKernels
+        quantizedKernels = other.quantizedKernels
         kernels = other.kernels
         scratch = .allocate(capacity: threads.count)
         scratch.initialize(repeating: nil, count: threads.count)

@@ -130,7 +130,7 @@ private func measure(
 
 extension Tensor {
     /// Values between -1 and 1 without a short period.
-    fileprivate static func benchmarkValues(_ shape: Shape, in workspace: Workspace) -> Tensor {
+    static func benchmarkValues(_ shape: Shape, in workspace: Workspace) -> Tensor {
         Tensor(shape, in: workspace) { out in
             workspace.threads.forEachRange(shape.count, grain: 1 << 16) { range, _ in
                 for index in range {

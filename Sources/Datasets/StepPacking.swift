@@ -3,6 +3,10 @@ package enum StepPacking {
     /// How many of the rows next in line may jump the queue to fill a step up.
     private static let window = 64
 
+    /// Tokens that are computed at once if nothing else is asked for: enough for products to be fast, few enough to
+    /// keep the activations small.
+    package static let defaultMicroTokens = 1024
+
     /// The steps of one epoch, each a list of indices into `lengths`; every example is in exactly one step.
     ///
     /// The rows are shuffled and laid into steps in that order. When the next row no longer fits, the longest of the

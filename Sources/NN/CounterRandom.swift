@@ -11,6 +11,8 @@ package struct CounterRandom: Sendable {
         case adapterInitialization = 1
         case dropout = 2
         case sampling = 3
+        /// Weights of a model that only has a shape, and the tokens for it.
+        case benchmark = 4
     }
 
     /// The stream for `purpose` and `index` (a module, a step) of a run with `seed`.

@@ -75,7 +75,9 @@ package struct EvaluationRun {
         let generator = Generator(model.decoder, in: workspace)
         var prompts: [[Int32]] = []
         for (_, conversation) in heldOut.conversations {
-            prompts.append(try preparation.encoder.promptTokens(conversation.prompt))
+            let prompt = try preparation.encoder.promptTokens(conversation.prompt)
+            try model.decoder.spec.checkPrompt(prompt)
+            prompts.append(prompt)
         }
         var answers: [String] = []
         while answers.count < prompts.count {
@@ -123,7 +125,7 @@ package struct EvaluationRun {
         for part in StepPacking.parts(
             of: Array(data.examples.indices), lengths: data.lengths, tokens: preparation.microTokens)
         {
-            let batch = PackedBatch(part.map { data.examples[$0] }, sharingPrefixes: true)
+            let batch = preparation.base.decoder.spec.pack(part.map { data.examples[$0] }, sharingPrefixes: true)
             let loss = preparation.base.decoder.loss(batch, on: Tape(workspace, recording: false))
             var sums = part.map { _ in (nats: 0.0, tokens: 0.0) }
             for (example, value) in zip(batch.predictionExamples, loss.perPrediction) {

@@ -3,6 +3,7 @@ import Batches
 package import Diagnostics
 package import Models
 import NN
+import Training
 package import StrictJSON
 
 /// How the steps of a run are computed, and the memory that this takes at the peak.
@@ -41,7 +42,8 @@ package struct MemoryPlan: Sendable, Equatable {
             let plan = MemoryPlan(
                 microTokens: microTokens, economy: economy, residentBytes: resident,
                 optimizerBytes: 8 * adapter.parameterCount,
-                stepBytes: Self.rehearse(preparation, microTokens: microTokens, economy: economy, in: workspace))
+                stepBytes: Self.rehearse(
+                    preparation, adapter, microTokens: microTokens, economy: economy, in: workspace))
             if plan.peakBytes <= limit ?? ProcessMemory.obtainableBytes + resident {
                 self = plan
                 return
@@ -90,13 +92,16 @@ package struct MemoryPlan: Sendable, Equatable {
 
     /// The bytes that the buffers of a step come to: over the first steps in their order, then the largest ones.
     private static func rehearse(
-        _ preparation: Preparation, microTokens: Int, economy: MemoryEconomy, in workspace: Workspace
+        _ preparation: Preparation, _ adapter: AttachedAdapter, microTokens: Int, economy: MemoryEconomy,
+        in workspace: Workspace
     ) -> Int {
         let steps = preparation.steps(epoch: 0).map { preparation.microBatches(of: $0, tokens: microTokens) }
         let bySize = steps.sorted { $0.largestPart > $1.largestPart }
         let stage = Workspace(rehearsing: workspace)
         for step in steps.prefix(rehearsedSteps) + bySize.prefix(rehearsedSteps) {
             preparation.base.decoder.rehearse(step, economy: economy, in: stage)
+            // Memory that nobody has written: it must not be taken for gradients.
+            for parameter in adapter.parameters { parameter.clearGradient() }
         }
         return stage.buffers.statistics.peakResidentBytes
     }
@@ -116,7 +121,6 @@ extension Decoder {
             let tape = Tape(stage, recording: true)
             tape.backward(from: loss(batch, on: tape, dropoutKey: 0, economy: economy).sum)
         }
-        for (_, parameter) in allParameters() { parameter.clearGradient() }
     }
 }
 

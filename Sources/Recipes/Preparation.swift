@@ -29,7 +29,7 @@ package struct Preparation {
             files: files, mapping: recipe.data.mapping,
             filter: recipe.data.filter, requiringEveryValue: true)
         var dataset = try Dataset(training, encoder: encoder)
-        dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe)
+        dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe, spec: base.decoder.spec)
         self.dataset = dataset
     }
 
@@ -54,7 +54,7 @@ package struct Preparation {
     package func microBatches(of step: [Int], tokens: Int) -> [PackedBatch] {
         let sharing = recipe.train.sharesPrefixes
         func packed(_ rows: ArraySlice<Int>) -> PackedBatch {
-            PackedBatch(rows.map { dataset.examples[$0] }, sharingPrefixes: sharing)
+            base.decoder.spec.pack(rows.map { dataset.examples[$0] }, sharingPrefixes: sharing)
         }
         let whole = packed(step[...])
         if whole.tokens.count <= tokens || step.count == 1 { return [whole] }
@@ -70,7 +70,7 @@ package struct Preparation {
     }
 
     /// Tokens that are computed at once; where the recipe does not say, as many as products need to be fast.
-    package var microTokens: Int { recipe.train.microTokens ?? min(recipe.train.batchTokens, 1024) }
+    package var microTokens: Int { recipe.train.microTokens ?? min(recipe.train.batchTokens, StepPacking.defaultMicroTokens) }
 
     /// The optimiser steps of the whole run.
     package var totalSteps: Int {
@@ -79,10 +79,10 @@ package struct Preparation {
     }
 
     /// Over the first epoch.
-    private static func savedTokens(_ dataset: Dataset, recipe: Recipe) -> Int {
+    private static func savedTokens(_ dataset: Dataset, recipe: Recipe, spec: DecoderSpec) -> Int {
         guard recipe.train.sharesPrefixes else { return 0 }
         return steps(dataset, recipe: recipe, epoch: 0).reduce(0) { sum, step in
-            sum + PackedBatch(step.map { dataset.examples[$0] }, sharingPrefixes: true).savedTokenCount
+            sum + spec.pack(step.map { dataset.examples[$0] }, sharingPrefixes: true).savedTokenCount
         }
     }
 
@@ -114,6 +114,7 @@ extension ExampleEncoder {
     package init(_ base: BaseModel, recipe: Recipe) {
         self.init(
             tokenizer: base.tokenizer, renderer: base.renderer, stopTokens: base.stopTokens,
-            maximumLength: recipe.train.maximumLength, tooLong: recipe.data.tooLong)
+            maximumLength: min(recipe.train.maximumLength, base.decoder.spec.positionLimit ?? .max),
+            tooLong: recipe.data.tooLong)
     }
 }

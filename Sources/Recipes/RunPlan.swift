@@ -22,7 +22,7 @@ package struct RunPlan {
         let spec = decoder.spec
         let tied = spec.isTied
         let baseParameters = decoder.allParameters().reduce(0) { sum, entry in
-            tied && entry.path == "lm_head.weight" ? sum : sum + entry.parameter.shape.count
+            tied && entry.path == spec.names.head + ".weight" ? sum : sum + entry.parameter.shape.count
         }
         let memory = try MemoryPlan(preparation, adapter: adapter, in: workspace)
         let steps = preparation.totalSteps

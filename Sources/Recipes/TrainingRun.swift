@@ -133,7 +133,7 @@ package struct TrainingRun {
         let held = try Dataset(set, encoder: preparation.encoder)
         return StepPacking.parts(
             of: Array(held.examples.indices), lengths: held.lengths, tokens: preparation.microTokens
-        ).map { part in PackedBatch(part.map { held.examples[$0] }, sharingPrefixes: true) }
+        ).map { part in preparation.base.decoder.spec.pack(part.map { held.examples[$0] }, sharingPrefixes: true) }
     }
 }
 

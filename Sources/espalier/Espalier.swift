@@ -18,6 +18,7 @@ struct Espalier: ParsableCommand {
         subcommands: [
             DoctorCommand.self, InspectCommand.self, PlanCommand.self, PreviewCommand.self, TrainCommand.self,
             EvaluateCommand.self, GenerateCommand.self, TokenizeCommand.self, RenderCommand.self, ParityCommand.self,
+            BenchCommand.self,
         ])
 
     /// Every way out: 0, the exit status of a diagnostic, or the argument parser's 64.

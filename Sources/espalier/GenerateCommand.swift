@@ -66,6 +66,7 @@ struct GenerateCommand: ParsableCommand {
         guard !ids.isEmpty else {
             throw Diagnostic(ModelsCode.prompt, found: "a prompt without tokens", expected: "some text")
         }
+        try model.decoder.spec.checkPrompt(ids)
         let generator = Generator(model.decoder, in: workspace)
         let tokens = generator.generate(
             [ids], maximumTokens: maxTokens, stopTokens: model.stopTokens,

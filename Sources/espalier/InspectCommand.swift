@@ -78,7 +78,7 @@ struct InspectCommand: ParsableCommand {
         facts["tied_head"] = .bool(spec.isTied)
         facts["parameters"] = .integer(
             decoder.allParameters().reduce(0) { sum, entry in
-                spec.isTied && entry.path == "lm_head.weight" ? sum : sum + entry.parameter.shape.count
+                spec.isTied && entry.path == spec.names.head + ".weight" ? sum : sum + entry.parameter.shape.count
             })
         facts["license"] = try files.license().map(JSONValue.string) ?? .null
         let tokenizer = try? files.tokenizer()

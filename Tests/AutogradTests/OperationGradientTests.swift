@@ -101,6 +101,59 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        RoutingSettings(perToken: 2, scores: .softmax, normalizes: true),
+        RoutingSettings(perToken: 2, scores: .softmax, normalizes: false, scale: 1.5),
+        RoutingSettings(
+            perToken: 3, scores: .sigmoid, groups: .init(count: 3, chosen: 2, countsTopTwo: true), normalizes: true,
+            scale: 2.5),
+        RoutingSettings(
+            perToken: 2, scores: .softmax, groups: .init(count: 2, chosen: 1, countsTopTwo: false), normalizes: false),
+    ])
+    func routing(_ settings: RoutingSettings) {
+        // Far enough apart that no step of the check changes the choice.
+        let logits = (0..<24).map { Float(($0 * 7) % 24) * 0.2 - 2 }
+        expectCorrect(["logits": Tensor(Shape(4, 6), logits, in: workspace)]) { inputs, _ in
+            weightedSum(route(inputs["logits"]!, settings).weights)
+        }
+    }
+
+    @Test func expertsWithLowRank() {
+        let rows = ExpertRows(experts: [2, 0, 0, 2, 2, 3, 0, 2], perToken: 2, count: 4)  // expert 1 has no rows
+        let weights = (0..<4).map { Parameter(tensor(Shape(5, 6), seed: 30 + UInt64($0))) }
+        let lowRank = ExpertLowRank(
+            a: Parameter(tensor(Shape(8, 6), seed: 40)), b: Parameter(tensor(Shape(7, 8), seed: 41)), scale: 0.7,
+            experts: 4, firstRow: 2)
+        let inputs = ["x": tensor(Shape(4, 6), seed: 42), "weights": tensor(Shape(4, 2), seed: 43)]
+        expectCorrect(inputs) { inputs, _ in
+            let gathered = gatherRows(inputs["x"]!, rows.tokens)
+            let y = expertLinear(gathered, rows, weights: weights, lowRank: lowRank)
+            return weightedSum(combineExperts(y, weights: inputs["weights"]!, rows))
+        }
+    }
+
+    @Test func columnsOfGroups() {
+        let inputs = ["a": tensor(Shape(4, 12), seed: 10), "b": tensor(Shape(4, 5), seed: 11)]
+        expectCorrect(inputs) { inputs, _ in
+            let (a, b) = (inputs["a"]!, inputs["b"]!)
+            // Swapped halves of three heads, with two columns of b for all of them; overlapping parts add up.
+            let parts: [ColumnPart] = [
+                .init(a, span: 4, from: 2, count: 2), .init(b, from: 3, count: 2), .init(a, span: 4, from: 0, count: 3),
+            ]
+            return weightedSum(columns(parts, groups: 3, padding: 2))
+        }
+    }
+
+    @Test func columnsStandWhereTheyShould() {
+        let tape = Tape(workspace, recording: false)
+        let a = tape.constant(Tensor(Shape(2, 4), [0, 1, 2, 3, 4, 5, 6, 7], in: workspace))
+        let b = tape.constant(Tensor(Shape(2, 2), [8, 9, 10, 11], in: workspace))
+        let parts: [ColumnPart] = [.init(a, span: 2, from: 1, count: 1), .init(b, from: 0, count: 2)]
+        let y = columns(parts, groups: 2, padding: 1).value
+        #expect(y.shape == Shape(2, 8))
+        #expect(y.elements == [1, 8, 9, 0, 3, 8, 9, 0, 5, 10, 11, 0, 7, 10, 11, 0])
+    }
+
     /// A forest: two roots, the first with two children of which one has a child again.
     static let forest: [AttentionPlan.Segment] = [
         .init(start: 0, count: 3, parent: nil), .init(start: 3, count: 2, parent: 0),
@@ -112,6 +165,7 @@ import Testing
         AttentionSettings(heads: 4, keyValueHeads: 2, headDim: 5, scale: 0.4),
         AttentionSettings(heads: 2, keyValueHeads: 2, headDim: 8, scale: 0.3, window: 3),
         AttentionSettings(heads: 3, keyValueHeads: 1, headDim: 4, scale: 0.5, softcap: 1.5),
+        AttentionSettings(heads: 2, keyValueHeads: 2, headDim: 4, scale: 0.5, positionSlopes: [0.25, 0.4]),
     ])
     func attention(_ settings: AttentionSettings) {
         let plan = AttentionPlan(segments: Self.forest, isCausal: true)

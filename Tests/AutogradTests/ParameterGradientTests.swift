@@ -103,6 +103,26 @@ import Testing
         for parameter in parameters where !parameter.isTrainable { #expect(parameter.gradient == nil) }
     }
 
+    @Test(arguments: 0..<8) func expertsWithLowRank(trainableBits: Int) {
+        let rows = ExpertRows(experts: [2, 0, 0, 2, 1, 0], perToken: 2, count: 4)  // expert 3 has no rows
+        let trainable = (0..<3).map { trainableBits >> $0 & 1 == 1 }
+        let weights = (0..<4).map { parameter(Shape(4, 6), seed: 10 + UInt64($0), trainable: trainable[0]) }
+        let a = parameter(Shape(8, 6), seed: 3, trainable: trainable[1])
+        let b = parameter(Shape(8, 8), seed: 4, trainable: trainable[2])
+        var numbers = TestNumbers(seed: 5)
+        let x = numbers.tensor(Shape(6, 6), in: workspace)
+        let error = worst(weights.dropLast() + [a, b]) { tape in
+            // Two products share the factors: the rows of B of each are its own.
+            let both = [0, 4].map { first in
+                expertLinear(
+                    tape.constant(x), rows, weights: weights,
+                    lowRank: ExpertLowRank(a: a, b: b, scale: 1.5, experts: 4, firstRow: first))
+            }
+            return weightedSum(add(both[0], both[1], scale: 0.5))
+        }
+        #expect(error < 2e-3)
+    }
+
     @Test func findsAGradientThatIsMissingAFactor() {
         let a = parameter(Shape(3, 7), seed: 3, trainable: true)
         let b = parameter(Shape(6, 3), seed: 4, trainable: false)

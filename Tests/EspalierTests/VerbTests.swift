@@ -22,6 +22,20 @@ import Testing
         #expect(wrong.status == 65)
     }
 
+    @Test func benchOfAStepIsOneDocument() throws {
+        let outcome = try CommandLine.run([
+            "bench", "step", "--rows", "1", "--tokens-per-row", "2", "--steps", "1", "--seconds", "0", "--json",
+        ])
+        let step = try #require(outcome.json, "\(outcome.errors)")
+        #expect(outcome.status == 0)
+        #expect(step["name"]?.string == "step" && step["model"]?.string == "smollm2-135m")
+        #expect(step["rows"]?.integer == 1 && step["tokens_per_row"]?.integer == 2)
+        #expect((step["tokens_per_second"]?.number ?? 0) > 0 && (step["peak_bytes"]?.integer ?? 0) > 0)
+        for wrong in [["--model", "gpt-5"], ["--rows", "0"], ["--tokens-per-row", "1"], ["nothing"]] {
+            #expect(try CommandLine.run(["bench", "step"] + wrong).status == 64, "\(wrong)")
+        }
+    }
+
     @Test func everyInstructionSetAgrees() throws {
         let model = Fixture.path("models/llama_gqa")
         for name in ["generic", "avx2", "avx512", "avx512-bf16"] {

@@ -13,6 +13,9 @@ import Training
     static let models = [
         "llama_gqa", "llama_tied_mqa", "llama_rope_llama3", "llama_rope_linear", "llama_bf16", "mistral_sw",
         "qwen2_sharded", "qwen3", "gemma2", "gemma3_text", "olmo2", "granite", "smollm3",
+        "llama_rope_yarn", "llama_rope_dynamic", "phi3", "phi3_longrope", "phi3_window", "apertus", "pharia", "gpt2",
+        "gpt2_exact_gelu", "gpt_neox", "gpt_neox_sequential", "bloom", "bloom_postnorm_residual",
+        "mixtral", "mixtral_window", "deepseek_v2", "deepseek_v2_greedy", "deepseek_v3", "deepseek_v3_halves",
     ]
 
     /// Logits and hidden states "good" at 2e-5, loss at 1e-5, gradients at 1e-4 of the largest value.
@@ -58,7 +61,10 @@ import Training
         #expect(report.compared.count == expected.tensors.count)
     }
 
-    @Test(arguments: ["llama_gqa", "mistral_sw", "qwen3", "gemma3_text", "smollm3"])
+    @Test(arguments: [
+        "llama_gqa", "mistral_sw", "qwen3", "gemma3_text", "smollm3", "gpt2", "phi3", "apertus", "gpt_neox", "bloom",
+        "pharia", "llama_rope_dynamic", "mixtral", "deepseek_v3",
+    ])
     func packedRowsEqualSeparateOnes(_ name: String) throws {
         let decoder = try decoder(Fixture.path("models/\(name)"))
         let adapter = try decoder.attach(
@@ -66,6 +72,16 @@ import Training
         let report = try Parity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace)
             .compare(expected: source("packed/\(name).safetensors"), inputs: nil)
         expectWithin(report)
+    }
+
+    @Test func adaptedExperts() throws {
+        let decoder = try decoder(Fixture.path("models/mixtral"))
+        let adapter = try decoder.attach(
+            PEFTAdapter(Fixture.path("variants/mixtral_experts/adapter")), trainable: true, in: workspace)
+        let report = try Parity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace)
+            .compare(expected: source("variants/mixtral_experts/expected.safetensors"), inputs: nil)
+        expectWithin(report)
+        #expect(report.compared.filter { $0.tensor.contains("experts") }.count == 8)
     }
 
     @Test func ggufModel() throws {

@@ -11,17 +11,22 @@ package struct AttentionSettings: Sendable {
     package var window: Int?
     /// Scores become softcap · tanh(score / softcap).
     package var softcap: Float?
+    /// For each head, what its scores grow by with every position of the key; not together with a softcap.
+    package var positionSlopes: [Float]?
 
     package init(
-        heads: Int, keyValueHeads: Int, headDim: Int, scale: Float, window: Int? = nil, softcap: Float? = nil
+        heads: Int, keyValueHeads: Int, headDim: Int, scale: Float, window: Int? = nil, softcap: Float? = nil,
+        positionSlopes: [Float]? = nil
     ) {
         precondition(heads % keyValueHeads == 0, "\(heads) heads over \(keyValueHeads) key/value heads")
+        precondition(softcap == nil || positionSlopes == nil, "a softcap of biased scores")
         self.heads = heads
         self.keyValueHeads = keyValueHeads
         self.headDim = headDim
         self.scale = scale
         self.window = window
         self.softcap = softcap
+        self.positionSlopes = positionSlopes
     }
 }
 
@@ -89,7 +94,8 @@ private struct AttentionCall {
             v: v + keyOffset,
             q_stride: queryWidth, kv_stride: keyWidth, q_start: block.keyRow, q_count: block.queryCount,
             q_position: block.queryPosition, window_behind: Int32(clamping: settings.window ?? Int(Int32.max)),
-            window_ahead: Int32.max, alibi_slope: 0, ranges: ranges + block.ranges.lowerBound,
+            window_ahead: Int32.max, alibi_slope: settings.positionSlopes?[head] ?? 0,
+            ranges: ranges + block.ranges.lowerBound,
             range_count: block.ranges.count, head_dim: Int32(settings.headDim), scale: settings.scale,
             softcap: settings.softcap ?? 0, scratch: scratch)
     }

@@ -60,7 +60,7 @@ private func multiply(
     let workspace = x.tape.workspace
     let (rows, inputs) = (x.value.shape[0], x.value.shape[1])
     guard let term else {
-        if let packed = x.packed(room: 0) {
+        if workspace.blocks(of: w, rows: rows) == nil, let packed = x.packed(room: 0) {
             packed.keepOnly(depth: inputs)
             packed.multiply(byTransposeOf: w, into: y, accumulating: false)
         } else {
@@ -71,6 +71,18 @@ private func multiply(
     let rank = term.a.shape[0]
     let input = term.dropout.map { $0.applied(to: x.value, in: workspace) } ?? x.value
     defer { withExtendedLifetime(input) {} }
+    if let blocks = workspace.blocks(of: w, rows: rows) {
+        let projected = Tensor(Shape(rows, rank), in: workspace) {
+            workspace.multiply(input.pointer, rows: rows, byTransposeOf: term.a, into: $0, accumulating: false)
+        }
+        term.b.withFloats(in: workspace) { b in
+            workspace.multiply(
+                x.value.pointer, rows: rows, byTransposeOf: blocks,
+                lowRank: LowRankFactor(p: projected.pointer, b: b, rank: rank, scale: term.scale), into: y,
+                accumulating: false)
+        }
+        return projected
+    }
     // [x | scale · p]·[w | B]ᵀ is one product, and x is packed once for all layers that take it.
     if let packed = x.packed(room: rank) {
         packed.keepOnly(depth: inputs)

@@ -107,6 +107,10 @@ struct AdapterSorter {
         }
         if isTargetParameter(path) { return .parameter }
         guard try rules.targets(module: path) else {
+            // A parameter named without its module can belong to any.
+            if (config.targetParameters ?? []).contains(where: { !$0.utf8.contains(UInt8(ascii: ".")) }) {
+                return .parameter
+            }
             throw Diagnostic(
                 FormatsCode.adapterTensors, at: "module \"\(path)\"",
                 found: "LoRA on a module that the configuration does not target", expected: describeTargets(),

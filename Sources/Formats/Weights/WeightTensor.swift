@@ -36,6 +36,15 @@ package struct WeightTensor: @unchecked Sendable {
             owner: heap)
     }
 
+    /// A tensor in memory, stored as bf16, whose elements `fill` writes, every one.
+    package init(name: String, shape: [Int], bf16 fill: (UnsafeMutableBufferPointer<UInt16>) -> Void) {
+        let heap = HeapBytes(count: shape.reduce(2, *))
+        fill(heap.bytes.bindMemory(to: UInt16.self))
+        self.init(
+            name: name, shape: shape, type: .bf16, bytes: UnsafeRawBufferPointer(heap.bytes), file: "memory",
+            owner: heap)
+    }
+
     /// The same bytes under another name.
     package func renamed(_ name: String) -> WeightTensor {
         WeightTensor(name: name, shape: shape, type: type, bytes: bytes, file: file, owner: owner)
@@ -44,6 +53,28 @@ package struct WeightTensor: @unchecked Sendable {
     /// The same bytes in another shape of as many elements.
     package func reshaped(_ shape: [Int]) -> WeightTensor {
         WeightTensor(name: name, shape: shape, type: type, bytes: bytes, file: file, owner: owner)
+    }
+
+    /// The transpose of a matrix, copied to memory; nil for another rank or a type whose elements stand in blocks.
+    package func transposed() -> WeightTensor? {
+        guard shape.count == 2, type.blockElements == 1 else { return nil }
+        let (rows, columns, size) = (shape[0], shape[1], type.blockBytes)
+        let heap = HeapBytes(count: bytes.count)
+        // Square tiles, so that both sides stay in the cache.
+        let tile = 32
+        for row0 in stride(from: 0, to: rows, by: tile) {
+            for column0 in stride(from: 0, to: columns, by: tile) {
+                for row in row0..<min(rows, row0 + tile) {
+                    for column in column0..<min(columns, column0 + tile) {
+                        let (from, to) = ((row * columns + column) * size, (column * rows + row) * size)
+                        for byte in 0..<size { heap.bytes[to + byte] = bytes[from + byte] }
+                    }
+                }
+            }
+        }
+        return WeightTensor(
+            name: name, shape: [columns, rows], type: type, bytes: UnsafeRawBufferPointer(heap.bytes), file: file,
+            owner: heap)
     }
 
     /// All values as floats: f64 and integers rounded to nearest, blocks dequantised, BOOL as 0 and 1.

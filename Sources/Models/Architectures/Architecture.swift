@@ -8,6 +8,8 @@ package enum Architecture {
     private static let readers: [(name: String, read: Reader)] = [
         ("llama", llama), ("mistral", mistral), ("qwen2", qwen2), ("qwen3", qwen3), ("olmo2", olmo2),
         ("granite", granite), ("smollm3", smollm3), ("gemma2", gemma2), ("gemma3_text", gemma3), ("gemma3", gemma3),
+        ("phi3", phi3), ("apertus", apertus), ("pharia-v1", pharia), ("gpt2", gpt2), ("gpt_neox", gptNeoX),
+        ("bloom", bloom), ("mixtral", mixtral), ("deepseek_v2", deepseekV2), ("deepseek_v3", deepseekV3),
     ]
 
     package static var supported: [String] { readers.map(\.name) }
@@ -39,15 +41,13 @@ extension DecoderSpec {
         guard heads % keyValueHeads == 0 else {
             throw config.wrong("num_key_value_heads", expected: "a divisor of num_attention_heads (\(heads))")
         }
-        guard layers.count <= 1024 else { throw config.wrong("num_hidden_layers", expected: "at most 1024") }
         for (key, value, limit) in [
             ("vocab_size", vocabulary, 1 << 24), ("hidden_size", hidden, 1 << 20),
             ("intermediate_size", feedForward, 1 << 22),
-            ("num_attention_heads", heads, 1 << 12), ("head_dim", headDim, 1 << 12),
+            ("head_dim", headDim, 1 << 12),
         ] where value > limit {
             throw config.wrong(key, expected: "at most \(limit)")
         }
-        guard headDim % 2 == 0 else { throw config.wrong("head_dim", expected: "an even number") }
     }
 }
 
@@ -60,13 +60,25 @@ struct CommonConfig {
     let maximumPositions: Int
     let headDim: Int
 
-    init(_ config: ConfigReader, maximumPositions: Int = 2048, headDim: Int? = nil) throws(Diagnostic) {
+    /// - Parameters:
+    ///   - headDim: where the key is missing; nil: hidden / heads.
+    ///   - readsHeadDim: false where the family's `head_dim` means something else.
+    init(
+        _ config: ConfigReader, maximumPositions: Int = 2048, headDim: Int? = nil, readsHeadDim: Bool = true
+    ) throws(Diagnostic) {
         self.config = config
         hidden = try config.requiredExtent("hidden_size")
         heads = try config.requiredExtent("num_attention_heads")
         layerCount = try config.requiredExtent("num_hidden_layers")
+        // Before anything is made for each of them.
+        for (key, value, limit) in [("num_hidden_layers", layerCount, 1024), ("num_attention_heads", heads, 1 << 12)]
+        where value > limit {
+            throw config.wrong(key, expected: "at most \(limit)")
+        }
         self.maximumPositions = try config.extent("max_position_embeddings") ?? maximumPositions
-        if let given = try config.extent("head_dim") {
+        if !readsHeadDim, let headDim {
+            self.headDim = headDim
+        } else if let given = try config.extent("head_dim") {
             self.headDim = given
         } else if let headDim, !config.has("head_dim") {
             self.headDim = headDim
@@ -79,25 +91,35 @@ struct CommonConfig {
     }
 
     func rotary(defaultTheta: Double = 10_000, layerType: String? = nil) throws(Diagnostic) -> RotarySpec {
-        try RotaryConfig(
-            config, maximumPositions: maximumPositions, headDim: headDim, defaultTheta: defaultTheta
-        ).spec(layerType: layerType)
+        var reader = rotaryConfig
+        reader.defaultTheta = defaultTheta
+        return try reader.spec(layerType: layerType)
+    }
+
+    /// For a family whose rotary settings stand elsewhere.
+    var rotaryConfig: RotaryConfig {
+        RotaryConfig(config, maximumPositions: maximumPositions, headDim: headDim)
     }
 
     /// The spec of a Llama with these extents; a family then changes what it does differently.
     ///
-    /// - Parameter missingKeyValueHeads: the default where the key is absent; null always means one for every head.
+    /// - Parameters:
+    ///   - epsilonKey: of the norms' epsilon, with its default.
+    ///   - missingKeyValueHeads: the default where the key is absent; null always means one for every head.
+    ///   - feedForward: the width where `intermediate_size` is missing or null; nil: it must be there.
     func spec(
-        epsilon: Double = 1e-6, tied: Bool = false, missingKeyValueHeads: Int? = nil,
-        layers: [DecoderSpec.LayerSpec]
+        epsilonKey: String = "rms_norm_eps", epsilon: Double = 1e-6, tied: Bool = false,
+        missingKeyValueHeads: Int? = nil, feedForward: Int? = nil, layers: [DecoderSpec.LayerSpec]
     ) throws(Diagnostic) -> DecoderSpec {
+        let given = try config.extent("intermediate_size") ?? feedForward
+        let width = if let given { given } else { try config.requiredExtent("intermediate_size") }
         let fallback = config.has("num_key_value_heads") ? heads : missingKeyValueHeads ?? heads
         return DecoderSpec(
             architecture: try config.string("model_type") ?? "llama",
             vocabulary: try config.requiredExtent("vocab_size"), hidden: hidden, heads: heads,
             keyValueHeads: try config.extent("num_key_value_heads") ?? fallback, headDim: headDim,
-            feedForward: try config.requiredExtent("intermediate_size"), layers: layers,
-            normEpsilon: Float(try config.positive("rms_norm_eps") ?? epsilon),
+            feedForward: width,
+            layers: layers, normEpsilon: Float(try config.positive(epsilonKey) ?? epsilon),
             attentionScale: 1 / Float(headDim).squareRoot(),
             isTied: try config.bool("tie_word_embeddings", default: tied), maximumPositions: maximumPositions,
             names: .llama)
@@ -115,13 +137,17 @@ struct CommonConfig {
         return types
     }
 
-    /// The activation of the feed-forward layers; only gated ones are read here.
-    func activation(_ key: String, default fallback: String) throws(Diagnostic) -> GatedActivationName {
+    /// The activation of the feed-forward layers.
+    func activation(_ key: String, default fallback: String) throws(Diagnostic) -> ActivationName {
         let name = try config.string(key) ?? fallback
-        guard let activation = GatedActivationName(rawValue: name) else {
-            throw config.unsupported(
-                key, supported: GatedActivationName.allCases.map(\.rawValue).joined(separator: ", "))
+        guard let activation = ActivationName(rawValue: name) else {
+            throw config.unsupported(key, supported: ActivationName.allCases.map(\.rawValue).joined(separator: ", "))
         }
         return activation
+    }
+
+    /// All layers alike.
+    func layers(_ layer: DecoderSpec.LayerSpec) -> [DecoderSpec.LayerSpec] {
+        Array(repeating: layer, count: layerCount)
     }
 }

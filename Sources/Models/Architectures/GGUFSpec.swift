@@ -42,6 +42,12 @@ struct GGUFSpec {
         if let valueLength = try integer("attention.value_length", in: 1...(1 << 12)), valueLength != headDim {
             throw wrong("attention.value_length", found: "\(valueLength)", expected: "\(headDim), as the keys have")
         }
+        if let experts = try integer("expert_count", in: 0...Int(Int32.max)), experts > 0 {
+            throw Diagnostic(
+                ModelsCode.unsupported, file: header.file.path, at: "key \"\(architecture).expert_count\"",
+                found: "\(experts) experts", expected: "none in a GGUF file",
+                fix: "Use the Hugging Face folder of the model")
+        }
         guard let table = weights["token_embd.weight"], table.shape.count == 2 else {
             throw Diagnostic(
                 ModelsCode.tensor, file: header.file.path, at: "tensor \"token_embd.weight\"", found: "no matrix",

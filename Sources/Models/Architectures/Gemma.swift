@@ -52,7 +52,7 @@ extension Architecture {
         let bias = try config.bool("attention_bias", default: false)
         spec.bias.queryKeyValue = bias
         spec.bias.attentionOutput = bias
-        spec.normOffset = 1
+        spec.norm = .rms(offset: 1)
         spec.normPlacement = .beforeAndAfter
         spec.names = .sandwich
         spec.activation = try common.activation("hidden_activation", default: "gelu_pytorch_tanh").activation

@@ -1,31 +1,10 @@
-import Autograd
 import Diagnostics
-
-/// Activations by transformers' names.
-enum GatedActivationName: String, CaseIterable {
-    case silu, swish, gelu
-    case geluTanh = "gelu_pytorch_tanh"
-    case geluNew = "gelu_new"
-    case relu
-    case reluSquared = "relu2"
-
-    var activation: Activation {
-        switch self {
-        case .silu, .swish: .silu
-        case .gelu: .gelu
-        case .geluTanh, .geluNew: .geluTanh
-        case .relu: .relu
-        case .reluSquared: .reluSquared
-        }
-    }
-}
 
 extension Architecture {
     /// Llama 1 to 3 and the many models in its form: OpenEuroLLM, EuroLLM, Teuken, Viking, Salamandra, Lucie, SmolLM2.
     static func llama(_ config: ConfigReader) throws(Diagnostic) -> DecoderSpec {
         let common = try CommonConfig(config)
-        let layer = DecoderSpec.LayerSpec(window: nil, rotary: try common.rotary())
-        var spec = try common.spec(layers: Array(repeating: layer, count: common.layerCount))
+        var spec = try common.spec(layers: common.layers(.init(window: nil, rotary: try common.rotary())))
         let attentionBias = try config.bool("attention_bias", default: false)
         spec.bias.queryKeyValue = attentionBias
         spec.bias.attentionOutput = attentionBias
@@ -38,9 +17,8 @@ extension Architecture {
     static func mistral(_ config: ConfigReader) throws(Diagnostic) -> DecoderSpec {
         let common = try CommonConfig(config, maximumPositions: 131_072)
         let window = try config.extent("sliding_window") ?? (config.has("sliding_window") ? nil : 4096)
-        let layer = DecoderSpec.LayerSpec(window: window, rotary: try common.rotary())
         var spec = try common.spec(
-            missingKeyValueHeads: 8, layers: Array(repeating: layer, count: common.layerCount))
+            missingKeyValueHeads: 8, layers: common.layers(.init(window: window, rotary: try common.rotary())))
         spec.activation = try common.activation("hidden_act", default: "silu").activation
         return spec
     }

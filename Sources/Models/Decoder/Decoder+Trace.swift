@@ -14,9 +14,13 @@ extension Decoder {
     }
 
     /// Computes everything for `batch`; holds [T, V] logits, so it is for parity and small inputs.
-    package func trace(_ batch: PackedBatch, in workspace: Workspace) -> Trace {
+    ///
+    /// - Parameter paddedLength: of the rows of a stack that pads, whose rotary embedding may go by that length; nil:
+    ///   by each sequence's own.
+    package func trace(_ batch: PackedBatch, paddedLength: Int? = nil, in workspace: Workspace) -> Trace {
         let tape = Tape(workspace, recording: false)
-        let context = ForwardContext(batch: batch, spec: spec, workspace: workspace, dropoutKey: nil)
+        let context = ForwardContext(
+            batch: batch, spec: spec, workspace: workspace, dropoutKey: nil, paddedLength: paddedLength)
         var hidden: [Tensor] = []
         let h = states(of: batch.tokens, context, on: tape) { _, value in hidden.append(value.value) }
         let final = finalNorm(h)

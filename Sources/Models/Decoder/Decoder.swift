@@ -4,27 +4,35 @@ package import NN
 
 /// A decoder-only transformer of any family that a `DecoderSpec` can describe.
 ///
-/// One task at a time may use it. Paths of its modules (`model.layers.0.self_attn.q_proj`) are the names of Hugging
-/// Face's checkpoints.
+/// One task at a time may use it. Paths of its modules (`model.layers.0.self_attn.q_proj`) are the names that
+/// transformers and PEFT have for them.
 package final class Decoder: Module {
     package let spec: DecoderSpec
     /// [V, C]
     package let embedding: Parameter
+    /// [maximumPositions, C], where positions are learned
+    let positionTable: Parameter?
+    let embeddingNorm: Norm?
     let layers: [DecoderLayer]
     let finalNorm: Norm
     /// The output head; where it is tied, its weight is the embedding.
     package let head: Linear
 
-    init(spec: DecoderSpec, embedding: Parameter, layers: [DecoderLayer], finalNorm: Norm, head: Linear) {
+    init(
+        spec: DecoderSpec, embedding: Parameter, positionTable: Parameter?, embeddingNorm: Norm?,
+        layers: [DecoderLayer], finalNorm: Norm, head: Linear
+    ) {
         self.spec = spec
         self.embedding = embedding
+        self.positionTable = positionTable
+        self.embeddingNorm = embeddingNorm
         self.layers = layers
         self.finalNorm = finalNorm
         self.head = head
     }
 
     package var children: [(name: String, module: any Module)] {
-        [("model", DecoderBody(self)), ("lm_head", head)]
+        [(spec.names.body, DecoderBody(self)), (spec.names.head, head)]
     }
 
     /// Hidden states after the last layer, before the final norm: [T, C].
@@ -34,6 +42,8 @@ package final class Decoder: Module {
         of tokens: [Int32], _ context: ForwardContext, on tape: Tape, observe: (Int, Variable) -> Void = { _, _ in }
     ) -> Variable {
         var h = Autograd.embedding(tokens, table: embedding, scale: spec.embeddingScale, on: tape)
+        if let positionTable { h = add(h, Autograd.embedding(context.positions, table: positionTable, on: tape)) }
+        if let embeddingNorm { h = embeddingNorm(h) }
         for (index, layer) in layers.enumerated() {
             observe(index, h)
             let run = { [spec] (h: Variable) in layer(h, context, spec: spec, index: index) }
@@ -54,13 +64,15 @@ package final class Decoder: Module {
     ///
     /// - Parameters:
     ///   - dropoutKey: of this step; nil: evaluation, no dropout.
+    ///   - paddedLength: as in `trace`.
     ///   - economy: what is computed twice, or in smaller parts, to take less memory.
     package func loss(
-        _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64? = nil, economy: MemoryEconomy = MemoryEconomy()
+        _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64? = nil, paddedLength: Int? = nil,
+        economy: MemoryEconomy = MemoryEconomy()
     ) -> CrossEntropy {
         let context = ForwardContext(
             batch: batch, spec: spec, workspace: tape.workspace, dropoutKey: dropoutKey,
-            recomputesLayers: economy.recomputesLayers)
+            recomputesLayers: economy.recomputesLayers, paddedLength: paddedLength)
         let h = states(of: batch.tokens, context, on: tape)
         let predictions = Predictions(
             rows: batch.predictionIndices, targets: batch.predictionTargets, weights: batch.predictionWeights)
@@ -79,35 +91,26 @@ extension Decoder {
     }
 }
 
-/// The part of a decoder under the name `model`.
+/// A decoder without its head, under the name that checkpoints give it.
 private final class DecoderBody: Module {
     let decoder: Decoder
 
     init(_ decoder: Decoder) { self.decoder = decoder }
 
-    var parameters: [(name: String, parameter: Parameter)] { [("embed_tokens.weight", decoder.embedding)] }
+    private var names: CheckpointNames { decoder.spec.names }
+
+    var parameters: [(name: String, parameter: Parameter)] {
+        var list = [(names.embedding + ".weight", decoder.embedding)]
+        if let table = decoder.positionTable { list.append((names.positions + ".weight", table)) }
+        return list
+    }
 
     var children: [(name: String, module: any Module)] {
-        decoder.layers.enumerated().map { ("layers.\($0)", $1 as any Module) } + [("norm", decoder.finalNorm)]
+        var list: [(name: String, module: any Module)] = []
+        if let norm = decoder.embeddingNorm { list.append((names.embeddingNorm, norm)) }
+        list += decoder.layers.enumerated().map { ("\(names.layers).\($0)", $1 as any Module) }
+        return list + [(names.finalNorm, decoder.finalNorm)]
     }
-}
-
-/// An RMS norm and its gain.
-final class Norm: Module {
-    /// [C] or [D]
-    let gain: Parameter
-    private let offset: Float
-    private let epsilon: Float
-
-    init(gain: Parameter, offset: Float, epsilon: Float) {
-        self.gain = gain
-        self.offset = offset
-        self.epsilon = epsilon
-    }
-
-    func callAsFunction(_ x: Variable) -> Variable { rmsNorm(x, gain: gain, offset: offset, epsilon: epsilon) }
-
-    var parameters: [(name: String, parameter: Parameter)] { [("weight", gain)] }
 }
 
 /// How a pass over a decoder trades time for memory.

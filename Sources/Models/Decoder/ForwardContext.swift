@@ -5,6 +5,8 @@ import Glibc
 /// What all layers of one forward pass share: who sees whom, the rotary angles, the dropout key, the cache.
 struct ForwardContext {
     let plan: AttentionPlan
+    /// Of every row in its sequence.
+    let positions: [Int32]
     let dropoutKey: UInt64?
     /// Whether layers keep only their input for the backward pass.
     let recomputesLayers: Bool
@@ -14,20 +16,24 @@ struct ForwardContext {
     private let tables: [RotaryTable?]
 
     /// For a packed batch.
+    ///
+    /// - Parameter paddedLength: what rotary embeddings that depend on the length go by; nil: each sequence's length.
     init(
         batch: PackedBatch, spec: DecoderSpec, workspace: Workspace, dropoutKey: UInt64?,
-        recomputesLayers: Bool = false, cache: KeyValueCache? = nil
+        recomputesLayers: Bool = false, cache: KeyValueCache? = nil, paddedLength: Int? = nil
     ) {
         let segments = batch.segments.map {
             AttentionPlan.Segment(start: $0.start, count: $0.count, parent: $0.parent)
         }
         plan = AttentionPlan(segments: segments, isCausal: true)
+        positions = batch.positions
         self.dropoutKey = dropoutKey
         self.recomputesLayers = recomputesLayers
         self.cache = cache
         cacheRows = cache == nil ? [] : Array(batch.tokens.indices)
+        let lengths = paddedLength.map { length in batch.tokens.map { _ in length } }
         tables = Self.tables(
-            positions: batch.positions, lengths: Self.treeLengths(batch), spec: spec, workspace: workspace)
+            positions: batch.positions, lengths: lengths ?? Self.treeLengths(batch), spec: spec, workspace: workspace)
     }
 
     /// For new tokens of sequences whose past is in `cache`.
@@ -36,6 +42,7 @@ struct ForwardContext {
         workspace: Workspace
     ) {
         self.plan = plan
+        self.positions = positions
         dropoutKey = nil
         recomputesLayers = false
         self.cache = cache
@@ -99,6 +106,6 @@ extension RotaryTable {
                 }
             }
         }
-        self.init(cosines: cosines, sines: sines, pairing: .half)
+        self.init(cosines: cosines, sines: sines, pairing: spec.pairing)
     }
 }

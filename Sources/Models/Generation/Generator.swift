@@ -61,7 +61,7 @@ package struct Generator {
     ///
     /// - Parameters:
     ///   - prompts: none empty, ids below the vocabulary.
-    ///   - maximumTokens: of each continuation.
+    ///   - maximumTokens: of each continuation, which also ends where the model's positions do.
     ///   - stopTokens: end a continuation.
     ///   - receive: gets each token as it comes, with the index of its prompt; false ends that continuation.
     package func generate(
@@ -69,37 +69,68 @@ package struct Generator {
         receive: (Int, Int32) -> Bool = { _, _ in true }
     ) -> [[Int32]] {
         guard maximumTokens > 0, !prompts.isEmpty else { return prompts.map { _ in [] } }
-        let batch = PackedBatch(
-            prompts.map { Example(tokens: $0, weights: Array(repeating: 0, count: $0.count)) }, sharingPrefixes: true)
-        let promptRows = batch.tokens.count
-        let cache = KeyValueCache(
-            spec: decoder.spec, capacity: promptRows + prompts.count * maximumTokens, workspace: workspace)
-        var sequences = prompts.indices.map { index in
-            let start = promptRows + index * maximumTokens
-            return Sequence(
-                index: index, promptRuns: batch.runs(ofExample: index), generated: start..<start,
-                length: prompts[index].count, tokens: [])
-        }
-        var logits = prefill(batch, cache)
-        var done = sequences
+        var done: [[Int32]] = prompts.map { _ in [] }
+        var (sequences, cache, logits) = start(prompts.indices.map { ($0, prompts[$0]) }, done, maximumTokens)
+        let spec = decoder.spec
         while true {
             var active: [Sequence] = []
-            let vocabulary = decoder.spec.vocabulary
             for (row, sequence) in sequences.enumerated() {
-                var sequence = sequence
-                let values = UnsafeBufferPointer(start: logits.pointer + row * vocabulary, count: vocabulary)
-                let token = sampling.choose(values, sequence: sequence.index, index: sequence.tokens.count)
+                let values = UnsafeBufferPointer(start: logits.pointer + row * spec.vocabulary, count: spec.vocabulary)
+                let count = done[sequence.index].count
+                let token = sampling.choose(values, sequence: sequence.index, index: count)
                 if stopTokens.contains(token) { continue }
-                sequence.tokens.append(token)
-                done[sequence.index] = sequence
+                done[sequence.index].append(token)
                 let goesOn = receive(sequence.index, token)
-                if goesOn, sequence.tokens.count < maximumTokens { active.append(sequence) }
+                let hasRoom = spec.positionLimit.map { sequence.length < $0 } ?? true
+                if goesOn, hasRoom, count + 1 < maximumTokens { active.append(sequence) }
             }
-            guard !active.isEmpty else { break }
-            logits = decode(&active, cache)
-            sequences = active
+            guard !active.isEmpty else { return done }
+            if active.contains(where: { spec.rotationDiffers($0.length, $0.length + 1) }) {
+                // The keys in the cache were rotated as those of a shorter text.
+                let texts = active.map { ($0.index, prompts[$0.index] + done[$0.index]) }
+                (sequences, cache, logits) = start(texts, done, maximumTokens)
+            } else {
+                logits = decode(&active, done, cache)
+                sequences = active
+            }
         }
-        return done.map(\.tokens)
+    }
+
+    /// Reads `texts`, each with the index of its prompt, into a cache with room for what is still to come.
+    private func start(
+        _ texts: [(index: Int, tokens: [Int32])], _ done: [[Int32]], _ maximumTokens: Int
+    ) -> (sequences: [Sequence], cache: KeyValueCache, logits: Tensor) {
+        let batch = decoder.spec.pack(
+            texts.map { Example(tokens: $0.tokens, weights: Array(repeating: 0, count: $0.tokens.count)) },
+            sharingPrefixes: true)
+        var next = batch.tokens.count
+        let sequences = texts.enumerated().map { row, text in
+            let start = next
+            next += maximumTokens - done[text.index].count
+            return Sequence(
+                index: text.index, promptRuns: batch.runs(ofExample: row), generated: start..<start,
+                length: text.tokens.count)
+        }
+        let cache = KeyValueCache(spec: decoder.spec, capacity: next, workspace: workspace)
+        return (sequences, cache, prefill(batch, cache))
+    }
+
+    /// The logits after a prompt, read at once, and after each of the tokens that follow it, read one by one through
+    /// the cache: [1 + following, V].
+    ///
+    /// Keys keep the rotation that they had when they were read, even where a longer text has another.
+    ///
+    /// - Parameter prompt: not empty, ids below the vocabulary.
+    package func logits(after prompt: [Int32], then following: [Int32]) -> Tensor {
+        var (sequences, cache, logits) = start([(0, prompt)], [[]], following.count)
+        let vocabulary = decoder.spec.vocabulary
+        return Tensor(Shape(1 + following.count, vocabulary), in: workspace) { out in
+            for (index, token) in following.enumerated() {
+                (out + index * vocabulary).update(from: logits.pointer, count: vocabulary)
+                logits = decode(&sequences, [[token]], cache)
+            }
+            (out + following.count * vocabulary).update(from: logits.pointer, count: vocabulary)
+        }
     }
 
     /// One sequence on its way: where its keys stand in the cache, and what it has said.
@@ -110,7 +141,6 @@ package struct Generator {
         var generated: Range<Int>
         /// Tokens whose keys are in the cache.
         var length: Int
-        var tokens: [Int32]
     }
 
     /// Reads the prompts and returns the logits after each: [prompts, V].
@@ -122,13 +152,13 @@ package struct Generator {
         return decoder.logits(decoder.finalNorm(gatherRows(h, batch.lastTokens)))
     }
 
-    /// Feeds each sequence its last token and returns the logits after it: [active, V].
-    private func decode(_ active: inout [Sequence], _ cache: KeyValueCache) -> Tensor {
+    /// Feeds each sequence the last token that it has said and returns the logits after it: [active, V].
+    private func decode(_ active: inout [Sequence], _ done: [[Int32]], _ cache: KeyValueCache) -> Tensor {
         var (tokens, positions, rows): ([Int32], [Int32], [Int]) = ([], [], [])
         for index in active.indices {
             let row = active[index].generated.upperBound
             active[index].generated = active[index].generated.lowerBound..<row + 1
-            tokens.append(active[index].tokens[active[index].tokens.count - 1])
+            tokens += done[active[index].index].suffix(1)
             positions.append(Int32(active[index].length))
             active[index].length += 1
             rows.append(row)

@@ -55,22 +55,16 @@ package struct BaseFiles {
     ) throws(Diagnostic) -> Decoder {
         var binder = try binder(in: workspace)
         let decoder = try Decoder(spec, &binder)
-        let tied = spec.isTied
+        let (names, tied) = (spec.names, spec.isTied)
         try binder.checkAllUsed { name in
-            name.hasSuffix("rotary_emb.inv_freq") || name == "rope_freqs.weight"
-                || (tied && name.hasSuffix("lm_head.weight"))
-                || Self.isOfAnotherPart(name)
+            names.buffers.contains { name.hasSuffix($0) } || name == "rope_freqs.weight"
+                || (tied && name.hasSuffix(names.head + ".weight"))
+                || names.otherParts.contains { name.hasPrefix($0) }
         }
         if workspace.precision == .bf16 {
             try BF16Copy(of: self, cache: cache, workspace: workspace).replaceMatrices(of: decoder)
         }
         return decoder
-    }
-
-    /// The towers of a multimodal checkpoint, whose text model alone is read.
-    private static func isOfAnotherPart(_ name: String) -> Bool {
-        ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."]
-            .contains { name.hasPrefix($0) }
     }
 
     private func binder(in workspace: Workspace) throws(Diagnostic) -> WeightBinder {
@@ -81,10 +75,13 @@ package struct BaseFiles {
                 weights, file: path, workspace: workspace, candidates: { [GGUFSpec.name(of: $0, spec: spec)] },
                 permutedHeads: try GGUFSpec(model).permutedHeads(spec))
         case .folder(let folder):
+            let names = spec.names
+            let body = names.body + "."
             return WeightBinder(
                 weights, file: folder.weightFiles.first?.path ?? path, workspace: workspace,
                 candidates: { path in
-                    let bare = path.hasPrefix("model.") ? String(path.dropFirst(6)) : path
+                    let path = names.storedName(of: path)
+                    let bare = path.hasPrefix(body) ? String(path.dropFirst(body.count)) : path
                     return [path, bare, "language_model." + path, "model.language_model." + bare]
                 })
         }

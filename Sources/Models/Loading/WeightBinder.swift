@@ -28,9 +28,12 @@ struct WeightBinder {
 
     func has(_ path: String) -> Bool { candidates(path).contains { source[$0] != nil } }
 
-    /// A [rows, columns] matrix as stored.
-    mutating func matrix(_ path: String, rows: Int, columns: Int) throws(Diagnostic) -> Parameter {
-        let tensor = try find(path, shape: [rows, columns])
+    /// A [rows, columns] matrix as stored, or its transpose if it is stored as that: then as a copy in memory.
+    mutating func matrix(
+        _ path: String, rows: Int, columns: Int, isStoredTransposed: Bool = false
+    ) throws(Diagnostic) -> Parameter {
+        let stored = try find(path, shape: isStoredTransposed ? [columns, rows] : [rows, columns])
+        let tensor = isStoredTransposed ? stored.transposed() ?? stored : stored
         let isAligned = UInt(bitPattern: tensor.bytes.baseAddress) % 4 == 0
         let permutation = permutedHeads(path).map { rowPermutation(rows: rows, heads: $0) }
         if tensor.type == .f32, isAligned, permutation == nil, let base = tensor.bytes.baseAddress {
@@ -46,7 +49,10 @@ struct WeightBinder {
                 expected: "a readable type whose blocks fill the rows")
         }
         return Parameter(
-            EncodedMatrix(rows: rows, columns: columns, bf16: permutation == nil ? tensor.bf16 : nil) { range, out in
+            EncodedMatrix(
+                rows: rows, columns: columns, bf16: permutation == nil ? tensor.bf16 : nil,
+                blocks: tensor.blocks(rows: rows, columns: columns, places: permutation)
+            ) { range, out in
                 func read(_ start: Int, _ count: Int, _ out: UnsafeMutablePointer<Float>) {
                     // The type was checked above, so that this cannot fail.
                     try? tensor.readFloats(
@@ -55,6 +61,22 @@ struct WeightBinder {
                 guard let permutation else { return read(range.lowerBound, range.count, out) }
                 for (index, row) in range.enumerated() { read(permutation[row], 1, out + index * columns) }
             })
+    }
+
+    /// A single number, stored with any shape of one element; nil if the checkpoint does not have it.
+    ///
+    /// - Throws: `tensor` for more elements or one that is not finite.
+    mutating func scalar(_ path: String) throws(Diagnostic) -> Float? {
+        guard has(path), let name = candidates(path).first(where: { source[$0] != nil }),
+            let tensor = source[name]
+        else { return nil }
+        used.insert(tensor.name)
+        guard tensor.count == 1, let value = try tensor.floats().first, value.isFinite else {
+            throw Diagnostic(
+                ModelsCode.tensor, file: tensor.file, at: "tensor \"\(tensor.name)\"", found: "shape \(tensor.shape)",
+                expected: "one finite number", fix: "Use the weights that belong to this config, complete")
+        }
+        return value
     }
 
     /// A vector, read as floats.
@@ -95,6 +117,13 @@ struct WeightBinder {
 }
 
 extension WeightTensor {
+    /// The elements, if they are in quantised blocks.
+    fileprivate func blocks(rows: Int, columns: Int, places: [Int]?) -> QuantizedBlocks? {
+        guard let ggmlType = type.ggmlNumber, let start = bytes.baseAddress else { return nil }
+        return QuantizedBlocks(
+            rows: rows, columns: columns, start: start, ggmlType: ggmlType, places: places, owner: TensorOwner(self))
+    }
+
     /// The elements, if they are bf16 at an address that can be read as such.
     fileprivate var bf16: UnsafePointer<UInt16>? {
         guard type == .bf16, let base = bytes.baseAddress, UInt(bitPattern: base) % 2 == 0 else { return nil }

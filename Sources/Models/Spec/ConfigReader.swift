@@ -8,6 +8,10 @@ package struct ConfigReader {
     package let file: String
     /// Of a nested object, for messages: `text_config.`.
     private let prefix: String
+    /// What a missing key means; one that is there as null has no default.
+    private var defaults: [String: Int] = [:]
+    /// The family's own names of keys, by the name that most families have.
+    private var ownNames: [String: String] = [:]
 
     package init(_ object: JSONObject, file: String, prefix: String = "") {
         self.object = object
@@ -15,11 +19,28 @@ package struct ConfigReader {
         self.prefix = prefix
     }
 
+    /// The same config as one family reads it.
+    ///
+    /// - Parameters:
+    ///   - defaults: the values of transformers' configuration class that are whole numbers, by the names that most families have.
+    ///   - ownNames: where the family calls a key otherwise; both names are read, its own first.
+    package func with(defaults: [String: Int], ownNames: [String: String] = [:]) -> ConfigReader {
+        var reader = self
+        reader.defaults = defaults
+        reader.ownNames = ownNames
+        return reader
+    }
+
     /// Whether the key is there, even as null.
-    package func has(_ key: String) -> Bool { object[key] != nil }
+    package func has(_ key: String) -> Bool { stored(key) != nil }
+
+    private func stored(_ key: String) -> JSONValue? {
+        if let own = ownNames[key], let value = object[own], !value.isNull || object[key] == nil { return value }
+        return object[key]
+    }
 
     private func value(_ key: String) -> JSONValue? {
-        guard let value = object[key], !value.isNull else { return nil }
+        guard let value = stored(key) ?? defaults[key].map(JSONValue.integer), !value.isNull else { return nil }
         return value
     }
 
@@ -69,6 +90,22 @@ package struct ConfigReader {
         return number
     }
 
+    /// A finite number of at least 0.
+    package func nonnegative(_ key: String) throws(Diagnostic) -> Double? {
+        guard let value = value(key) else { return nil }
+        guard let number = value.number, number >= 0 else { throw wrong(key, value, expected: "a number from 0 on") }
+        return number
+    }
+
+    /// A list of `count` numbers above 0.
+    package func positives(_ key: String, count: Int) throws(Diagnostic) -> [Double] {
+        let numbers = value(key)?.array?.compactMap(\.number) ?? []
+        guard numbers.count == count, value(key)?.array?.count == count, numbers.allSatisfy({ $0 > 0 }) else {
+            throw wrong(key, expected: "\(count) numbers above 0")
+        }
+        return numbers
+    }
+
     package func integers(_ key: String) throws(Diagnostic) -> [Int]? {
         guard let value = value(key) else { return nil }
         guard let numbers = value.array?.compactMap(\.integer), numbers.count == value.array?.count else {
@@ -95,14 +132,14 @@ package struct ConfigReader {
     package var keys: [String] { object.keys }
 
     package func wrong(_ key: String, _ value: JSONValue? = nil, expected: String) -> Diagnostic {
-        let shown = (value ?? object[key]).map { String($0.serialized().prefix(40)) } ?? "nothing"
+        let shown = (value ?? stored(key)).map { String($0.serialized().prefix(40)) } ?? "nothing"
         return Diagnostic(
             ModelsCode.config, file: file, at: "key \"\(prefix)\(key)\"", found: shown, expected: expected,
             fix: "Use the config.json that belongs to the weights")
     }
 
     package func unsupported(_ key: String, supported: String) -> Diagnostic {
-        let shown = object[key].map { String($0.serialized().prefix(40)) } ?? "nothing"
+        let shown = stored(key).map { String($0.serialized().prefix(40)) } ?? "nothing"
         return Diagnostic(
             ModelsCode.unsupported, file: file, at: "key \"\(prefix)\(key)\"", found: shown, expected: supported)
     }

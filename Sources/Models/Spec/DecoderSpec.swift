@@ -1,4 +1,5 @@
 package import Autograd
+package import Diagnostics
 
 /// Everything that tells one decoder-only transformer from another, as data.
 ///
@@ -16,10 +17,11 @@ package struct DecoderSpec: Sendable {
     package var layers: [LayerSpec]
 
     package var normEpsilon: Float
-    /// Added to every norm's gain: 1 for Gemma's checkpoints.
-    package var normOffset: Float = 0
+    package var norm: NormKind = .rms(offset: 0)
     package var normPlacement: NormPlacement = .before
+    package var residual: Residual = .sequential
     package var queryKeyNorm: QueryKeyNorm = .none
+    package var feedForwardForm: FeedForwardForm = .gated
     package var activation: Activation = .silu
     package var bias = Biases()
 
@@ -33,13 +35,81 @@ package struct DecoderSpec: Sendable {
     /// The head is the embedding table.
     package var isTied: Bool
     package var maximumPositions: Int
+    package var positions: Positions = .rotary
+    /// The embedding is normed before the first layer.
+    package var normsEmbedding = false
+    /// Attention whose keys and values come from a latent; `headDim` is then that of the wider of both.
+    package var latent: Latent?
+    /// The experts of the layers that are mixtures.
+    package var mixture: Mixture?
     package var names: CheckpointNames
 
     package struct LayerSpec: Sendable {
         /// Tokens that a query sees including itself; nil: all.
         package var window: Int?
-        /// nil: no positions at all (NoPE).
+        /// nil: no rotation.
         package var rotary: RotarySpec?
+        /// Instead of the decoder's `attentionScale`.
+        package var attentionScale: Float?
+        /// The feed-forward part is the decoder's mixture of experts.
+        package var isMixture = false
+    }
+
+    package struct Latent: Sendable {
+        /// Of the queries' own latent; nil: they have none.
+        package var queryRank: Int?
+        package var rank: Int
+        /// Elements of a head's query and key that are not rotated, those that are, and those of its value.
+        package var plainDim: Int
+        package var rotatedDim: Int
+        package var valueDim: Int
+        /// Of the norms on the latents, whatever the other norms have.
+        package var normEpsilon: Float { 1e-6 }
+    }
+
+    package struct Mixture: Sendable {
+        package var experts: Int
+        /// Of one expert.
+        package var width: Int
+        /// Of the expert that all tokens pass; nil: there is none.
+        package var sharedWidth: Int?
+        /// A correction of the scores is stored with the router.
+        package var hasCorrection: Bool
+        package var routing: RoutingSettings
+    }
+
+    /// What tells tokens apart by their place, besides the rotary embedding of single layers.
+    package enum Positions: Sendable {
+        case rotary
+        /// A table with a row for each of `maximumPositions`, added to the embedding.
+        case learned
+        /// Every score grows by slope · position of the key (Press et al. 2022); one slope a head.
+        case linearBias([Float])
+    }
+
+    package enum NormKind: Sendable {
+        /// The gain is stored less `offset`: 1 in Gemma's checkpoints.
+        case rms(offset: Float)
+        /// LayerNorm with gain and bias.
+        case layer
+    }
+
+    package enum Residual: Sendable {
+        /// h += attention(norm(h)); h += feedForward(norm(h))
+        case sequential
+        /// h += attention(norm(h)) + feedForward(otherNorm(h))
+        case parallel
+        /// As sequential, but what is added to is norm(h).
+        case sequentialFromNorm
+    }
+
+    package enum FeedForwardForm: Sendable {
+        /// down(act(gate x) · up x)
+        case gated
+        /// down(act(up x))
+        case plain
+        /// down(xIELU(up x)), whose shape each layer has learned
+        case xielu
     }
 
     package enum NormPlacement: Sendable {
@@ -67,26 +137,15 @@ package struct DecoderSpec: Sendable {
     }
 }
 
-/// Where the parts of a decoder stand in a checkpoint.
-package struct CheckpointNames: Sendable {
-    /// Norms of a layer, in the order of their use.
-    package var attentionNorm: String? = "input_layernorm"
-    package var attentionOutputNorm: String?
-    package var feedForwardNorm: String? = "post_attention_layernorm"
-    package var feedForwardOutputNorm: String?
+extension DecoderSpec {
+    /// The most tokens that a sequence can have; nil where nothing in the model ends.
+    package var positionLimit: Int? { if case .learned = positions { maximumPositions } else { nil } }
 
-    /// The norms of a layer that exist.
-    var layerNorms: [String] {
-        [attentionNorm, attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm].compactMap(\.self)
+    /// - Throws: `prompt` for one that leaves no position for an answer.
+    package func checkPrompt(_ tokens: [Int32]) throws(Diagnostic) {
+        guard let limit = positionLimit, tokens.count > limit else { return }
+        throw Diagnostic(
+            ModelsCode.prompt, found: "a prompt of \(tokens.count) tokens",
+            expected: "at most the \(limit) positions of the base model", fix: "Shorten it")
     }
-
-    package static let llama = CheckpointNames()
-    /// Gemma 2 and 3: a norm before and after each sublayer.
-    package static let sandwich = CheckpointNames(
-        attentionNorm: "input_layernorm", attentionOutputNorm: "post_attention_layernorm",
-        feedForwardNorm: "pre_feedforward_layernorm", feedForwardOutputNorm: "post_feedforward_layernorm")
-    /// OLMo 2: norms after the sublayers only.
-    package static let after = CheckpointNames(
-        attentionNorm: nil, attentionOutputNorm: "post_attention_layernorm", feedForwardNorm: nil,
-        feedForwardOutputNorm: "post_feedforward_layernorm")
 }

@@ -1,11 +1,14 @@
 import Glibc
 
+package import Autograd
+
 /// The frequencies of a rotary embedding (Su et al. 2021) and how they are stretched for longer texts.
 package struct RotarySpec: Sendable, Equatable {
     package var theta: Double
     /// Elements of each head that are rotated; even.
     package var rotatedDim: Int
     package var scaling: Scaling = .none
+    package var pairing: RotaryTable.Pairing = .half
 
     package enum Scaling: Sendable, Equatable {
         case none
@@ -15,6 +18,7 @@ package struct RotarySpec: Sendable, Equatable {
         case dynamic(factor: Double, trainedLength: Int)
         case llama3(factor: Double, lowFrequency: Double, highFrequency: Double, trainedLength: Int)
         case yarn(Yarn)
+        case longrope(LongRope)
         /// Divisors of the frequencies, one each, as GGUF files bake them in.
         case divisors([Float])
     }
@@ -30,14 +34,31 @@ package struct RotarySpec: Sendable, Equatable {
         package var truncates: Bool
     }
 
+    /// LongRoPE (Ding et al. 2024): a divisor for each frequency, of which there are two sets.
+    package struct LongRope: Sendable, Equatable {
+        /// For sequences of at most `trainedLength` tokens.
+        package var short: [Double]
+        package var long: [Double]
+        package var trainedLength: Int
+        /// On cos and sin.
+        package var attentionFactor: Double
+    }
+
     /// Whether the angles of a row depend on how long its whole sequence is.
     package var dependsOnLength: Bool {
-        if case .dynamic = scaling { true } else { false }
+        switch scaling {
+        case .dynamic, .longrope: true
+        default: false
+        }
     }
 
     /// What cos and sin are multiplied by.
     package var amplitude: Double {
-        if case .yarn(let yarn) = scaling { yarn.attentionFactor } else { 1 }
+        switch scaling {
+        case .yarn(let yarn): yarn.attentionFactor
+        case .longrope(let rope): rope.attentionFactor
+        default: 1
+        }
     }
 
     /// The angle per position of each pair, in f32 as the reference computes it.
@@ -54,6 +75,9 @@ package struct RotarySpec: Sendable, Equatable {
         switch scaling {
         case .none, .dynamic: return plain.map { Float($0) }
         case .linear(let factor): return plain.map { Float($0 / factor) }
+        case .longrope(let rope):
+            let factors = length > rope.trainedLength ? rope.long : rope.short
+            return zip(plain, factors).map { Float($0 / $1) }
         case .divisors(let divisors): return zip(plain, divisors).map { Float($0 / Double($1)) }
         case .llama3(let factor, let low, let high, let trained):
             return plain.map { frequency in
@@ -70,6 +94,11 @@ package struct RotarySpec: Sendable, Equatable {
 }
 
 extension RotarySpec.Yarn {
+    /// What attention grows by where texts are `factor` times longer (Peng et al. 2023, equation 22, with `scale`).
+    static func magnitude(_ factor: Double, _ scale: Double) -> Double {
+        factor <= 1 ? 1 : 0.1 * scale * log(factor) + 1
+    }
+
     /// Peng et al. 2023, equations 17 to 23: interpolated where a pair turns rarely, left alone where it turns often.
     fileprivate func frequencies(_ plain: [Double], theta: Double, dim: Int) -> [Double] {
         func pairThatTurns(_ times: Double) -> Double {

@@ -31,11 +31,7 @@ package struct Parity {
             guard !own.isEmpty else { continue }
             let source = expected[prefix + "input_ids"] == nil ? inputs ?? expected : expected
             let parsed = try ParityInputs(source, prefix: prefix)
-            guard parsed.vocabularyFits(decoder.spec.vocabulary) else {
-                throw Diagnostic(
-                    TrainingCode.parityInputs, at: "tensor \"\(prefix)input_ids\"", found: "ids beyond the vocabulary",
-                    expected: "ids below \(decoder.spec.vocabulary)")
-            }
+            try parsed.checkFit(decoder.spec, prefix: prefix)
             try compare(own, parsed, prefix: prefix, into: &report)
             pending.removeAll { tensor in own.contains { $0.name == tensor.name } }
         }
@@ -55,7 +51,7 @@ package struct Parity {
     ) throws(Diagnostic) {
         let names = tensors.map { String($0.name.dropFirst(prefix.count)) }
         let needsTrace = names.contains { $0 == "logits" || $0.hasPrefix("hidden.") }
-        let trace = needsTrace ? decoder.trace(inputs.batch, in: workspace) : nil
+        let trace = needsTrace ? decoder.trace(inputs.batch, paddedLength: inputs.paddedLength, in: workspace) : nil
         let losses = try losses(inputs, names: names, baseGradients: names.contains { isBaseParameter($0) })
         for (tensor, name) in zip(tensors, names) {
             let reference = try tensor.floats()
@@ -144,7 +140,7 @@ package struct Parity {
                 mean: 0, sums: inputs.sequences.map { _ in 0 }, counts: inputs.sequences.map { _ in 0 }, gradients: [:])
         }
         let tape = Tape(workspace, recording: needsGradients)
-        let loss = decoder.loss(batch, on: tape)
+        let loss = decoder.loss(batch, on: tape, paddedLength: inputs.paddedLength)
         var result = Losses(
             mean: 0, sums: Array(repeating: 0, count: batch.exampleCount),
             counts: Array(repeating: 0, count: batch.exampleCount), gradients: [:])

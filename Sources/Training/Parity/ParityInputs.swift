@@ -1,6 +1,7 @@
 import Batches
 import Diagnostics
 import Formats
+import Models
 
 /// The sequences of a reference's inputs without their padding, and where they stand in its [B, T] tensors.
 struct ParityInputs {
@@ -15,6 +16,8 @@ struct ParityInputs {
 
     let sequences: [Sequence]
     let rowLength: Int
+    /// Where the other stack went by the length of its padded rows, that length.
+    let paddedLength: Int?
     let batch: PackedBatch
 
     /// Reads `PREFIXinput_ids` and what goes with it.
@@ -73,6 +76,7 @@ struct ParityInputs {
         }
         self.sequences = sequences
         rowLength = length
+        paddedLength = source[prefix + "position_ids"] == nil ? length : nil
         batch = PackedBatch(
             sequences.map { Example(tokens: $0.tokens, weights: $0.isTarget.map { $0 ? 1 : 0 }) },
             sharingPrefixes: false)
@@ -88,7 +92,19 @@ struct ParityInputs {
         return result
     }
 
-    func vocabularyFits(_ count: Int) -> Bool {
-        sequences.allSatisfy { $0.tokens.allSatisfy { $0 >= 0 && Int($0) < count } }
+    /// - Throws: `parityInputs` for ids beyond the vocabulary and sequences beyond the model's positions.
+    func checkFit(_ spec: DecoderSpec, prefix: String) throws(Diagnostic) {
+        func wrong(_ found: String, _ expected: String) -> Diagnostic {
+            Diagnostic(
+                TrainingCode.parityInputs, at: "tensor \"\(prefix)input_ids\"", found: found, expected: expected)
+        }
+        for tokens in sequences.map(\.tokens) {
+            guard tokens.allSatisfy({ $0 >= 0 && Int($0) < spec.vocabulary }) else {
+                throw wrong("ids beyond the vocabulary", "ids below \(spec.vocabulary)")
+            }
+            if let limit = spec.positionLimit, tokens.count > limit {
+                throw wrong("a sequence of \(tokens.count) tokens", "at most the model's \(limit) positions")
+            }
+        }
     }
 }

@@ -35,11 +35,11 @@ package struct TrainingParity {
         var counts: [Float] = []
         for step in 0..<settings.steps {
             let batches = try microBatches(of: step, settings, trajectory, &compared)
-            let targets = batches.reduce(0) { $0 + $1.predictionCount }
+            let targets = batches.reduce(0) { $0 + $1.batch.predictionCount }
             var sum = 0.0
-            for batch in batches {
+            for inputs in batches {
                 let tape = Tape(workspace, recording: true)
-                let loss = decoder.loss(batch, on: tape)
+                let loss = decoder.loss(inputs.batch, on: tape, paddedLength: inputs.paddedLength)
                 let total = loss.perPrediction.reduce(0.0) { $0 + Double($1) }
                 microLosses.append(Float(total / Double(max(1, targets))))
                 sum += total
@@ -75,13 +75,15 @@ package struct TrainingParity {
 
     private func microBatches(
         of step: Int, _ settings: Settings, _ trajectory: WeightSource, _ compared: inout Set<String>
-    ) throws(Diagnostic) -> [PackedBatch] {
-        var batches: [PackedBatch] = []
+    ) throws(Diagnostic) -> [ParityInputs] {
+        var batches: [ParityInputs] = []
         for micro in 0..<settings.accumulation {
             let index = step * settings.accumulation + micro
             let prefix = "mb.\(index < 10 ? "0" : "")\(index)."
             for name in ["input_ids", "attention_mask", "labels"] { compared.insert(prefix + name) }
-            batches.append(try ParityInputs(trajectory, prefix: prefix).batch)
+            let inputs = try ParityInputs(trajectory, prefix: prefix)
+            try inputs.checkFit(decoder.spec, prefix: prefix)
+            batches.append(inputs)
         }
         return batches
     }

@@ -1,0 +1,21 @@
+package import Batches
+
+extension DecoderSpec {
+    /// Whether a token is rotated otherwise in a sequence of `longer` tokens than in one of `shorter`.
+    package func rotationDiffers(_ shorter: Int, _ longer: Int) -> Bool {
+        layers.contains { layer in
+            guard let rotary = layer.rotary, rotary.dependsOnLength else { return false }
+            return rotary.frequencies(length: shorter) != rotary.frequencies(length: longer)
+        }
+    }
+
+    /// The examples in one row for this model.
+    ///
+    /// - Parameter sharingPrefixes: whether examples that begin with the same tokens compute them once; they do not
+    ///   where the same token would be rotated otherwise in each.
+    package func pack(_ examples: [Example], sharingPrefixes: Bool) -> PackedBatch {
+        let lengths = examples.map(\.tokens.count)
+        let differs = rotationDiffers(lengths.min() ?? 0, lengths.max() ?? 0)
+        return PackedBatch(examples, sharingPrefixes: sharingPrefixes && !differs)
+    }
+}
