@@ -42,8 +42,8 @@ references: ## Make the reference numbers of Tests/Fixtures that are our own aga
 	@$(SCRIPTS)/python-environment.sh .venv-interop interop
 	@HF_HUB_OFFLINE=1 .venv-interop/bin/python $(SCRIPTS)/references.py Tests/Fixtures
 
-compare: ## Time the same training here and with PyTorch, PEFT and TRL (takes about an hour)
-	@$(SCRIPTS)/compare.sh
+compare: ## Time the same work here and with PyTorch, PEFT and TRL (an hour or two); ONLY=part RUNS=n FRESH=1
+	@ONLY='$(ONLY)' RUNS='$(RUNS)' FRESH='$(FRESH)' MAX_STEPS='$(MAX_STEPS)' $(SCRIPTS)/compare.sh
 
 clean: ## Delete what was built; models/ and runs/ stay
 	rm -rf .build .build-* .venv-interop

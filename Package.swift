@@ -77,7 +77,7 @@ let package = Package(
             swiftSettings: swiftFlags),
         tests("StrictJSON", ["Diagnostics"]),
         tests("Batches"),
-        tests("Benchmarks", ["Models", "NN", "Autograd", "Diagnostics"]),
+        tests("Benchmarks", ["TestSupport", "Models", "NN", "Autograd", "Diagnostics"]),
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Formats", ["TestSupport", "StrictJSON", "CKernels", "Diagnostics"]),
         tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),

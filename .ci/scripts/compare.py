@@ -1,202 +1,225 @@
-"""The usual Python stack on the work that Espalier is measured with; one measurement per process, one line of JSON.
+"""Measures Espalier and the usual Python stack on the same work, in turn, and prints both as one table.
 
-`rows` writes the training file that both sides read. `trl` is TRL's SFTTrainer with PEFT in its fastest setting on a
-processor; `loop` is a bare PEFT training step on random tokens. Seconds are those of training, without loading; tokens
-are real ones, never padding.
+Every measurement is a process of its own. Its result is a line of runs/compare/results.jsonl as soon as it is there, so
+an interrupted comparison goes on with what is missing. A table's cell is the median of the runs.
 """
 
 import argparse
 import csv
 import json
+import os
+import platform
 import random
-import resource
+import statistics
+import subprocess
 import sys
-import time
 from pathlib import Path
 
-SYSTEM = "Classify the customer's message. Answer with the intent only."
+RECIPE = "recipes/finance/banking77-intents.yaml"
+PARTS = ["banking77", "8x256", "2x1024", "llama-1.1b"]
 
 
-def rows(arguments):
+class Measurement:
+    """One side's way to do a part's work: `command` prints a line of JSON last, or leaves it to `result`."""
+
+    def __init__(self, part, side, command, result=None, once=False):
+        self.part, self.side, self.command, self.once = part, side, command, once
+        self.result = result or (lambda output: json.loads(output))
+
+    def run(self, log):
+        """Runs it and returns what it has found out; everything else that it says goes to `log`."""
+        log.write(f"\n== {self.part}, {self.side}: {' '.join(map(str, self.command))}\n")
+        log.flush()
+        done = subprocess.run(list(map(str, self.command)), stdout=subprocess.PIPE, stderr=log, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"exit status {done.returncode}")
+        return self.result(done.stdout)
+
+
+def write_rows(source, target, count=1000, seed=7):
     """Draws rows of a CSV file without replacement, in an order that the seed decides."""
-    with open(arguments.data, encoding="utf-8", newline="") as file:
+    with open(source, encoding="utf-8", newline="") as file:
         records = list(csv.DictReader(file))
-    random.Random(arguments.seed).shuffle(records)
-    with open(arguments.out, "w", encoding="utf-8", newline="") as file:
+    random.Random(seed).shuffle(records)
+    with open(target, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records[: arguments.count])
+        writer.writerows(records[:count])
 
 
-def report(**facts):
-    import peft
-    import torch
-    import transformers
-
-    facts["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    facts["threads"] = torch.get_num_threads()
-    facts["versions"] = {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
-    print(json.dumps(facts), flush=True)
-
-
-def load_base(folder, dtype=None):
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or torch.float32, attn_implementation="sdpa")
-
-
-def lora():
-    from peft import LoraConfig
-
-    return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
-def trl(arguments):
-    """One epoch over the file: 16 rows a step, cosine from 5e-4 with 5 warm-up steps, loss on the answers only."""
-    import torch
-    from datasets import Dataset
-    from transformers import AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
-
-    torch.set_num_threads(arguments.threads)
-    with open(arguments.data, encoding="utf-8", newline="") as file:
-        records = [
-            {
-                "prompt": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": record["text"]}],
-                "completion": [{"role": "assistant", "content": record["category"]}],
-            }
-            for record in csv.DictReader(file)
-        ]
-    bf16 = arguments.dtype == "bf16"
-    config = SFTConfig(
-        output_dir=arguments.out,
-        num_train_epochs=1,
-        max_steps=arguments.max_steps or -1,
-        per_device_train_batch_size=16,
-        gradient_accumulation_steps=1,
-        learning_rate=5e-4,
-        lr_scheduler_type="cosine",
-        warmup_steps=5,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        completion_only_loss=True,
-        padding_free=bf16,  # its fastest setting; in float32 it gains nothing here
-        max_length=None if bf16 else 256,
-        bf16=bf16,
-        use_cpu=True,
-        activation_checkpointing=False,
-        seed=7,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    trainer = SFTTrainer(
-        model=load_base(arguments.base),
-        args=config,
-        train_dataset=Dataset.from_list(records),
-        processing_class=AutoTokenizer.from_pretrained(arguments.base),
-        peft_config=lora(),
-    )
-    with open(sys.stderr.fileno(), "w", closefd=False) as log:
-        sys.stdout, original = log, sys.stdout  # the trainer prints its losses to stdout
-        started = time.monotonic()
-        trainer.train()
-        seconds = time.monotonic() - started
-        sys.stdout = original
-    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
-    tokens = int(float(steps[-1]["num_tokens"]))  # counted by the trainer, without padding
-    report(name="trl", dtype=arguments.dtype, steps=len(steps), tokens=tokens, train_seconds=seconds,
-           tokens_per_second=tokens / seconds, first_loss=float(steps[0]["loss"]), last_loss=float(steps[-1]["loss"]))
-
-
-def loop(arguments):
-    """Forward, backward and AdamW on rows of random tokens, all of them targets; the median of the timed steps."""
-    import torch
-    from peft import get_peft_model
-
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(7)
-    count, width = map(int, arguments.shape.split("x"))
-    model = get_peft_model(load_base(arguments.base), lora()).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-4, weight_decay=0.0)
-    ids = torch.randint(0, model.config.vocab_size, (count, width))
-    seconds = []
-    for _ in range(arguments.warm_up + arguments.steps):
-        started = time.monotonic()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.dtype == "bf16"):
-            loss = model(input_ids=ids, labels=ids).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seconds.append(time.monotonic() - started)
-    timed = sorted(seconds[arguments.warm_up :])
-    median = timed[len(timed) // 2]
-    report(name="loop", dtype=arguments.dtype, rows=count, tokens_per_row=width, step_seconds=median,
-           fastest_step_seconds=timed[0], tokens_per_second=count * width / median)
-
-
-def summary(arguments):
-    """Prints lines of results as a table."""
-    print(f"{'work':<40}{'tokens/s':>10}{'seconds':>10}{'peak GB':>10}")
-    for line in Path(arguments.results).read_text(encoding="utf-8").splitlines():
-        result = json.loads(line)
-        work = [result["name"], result.get("dtype", "")]
-        if "tokens_per_row" in result:
-            work.append(f"{result['rows']}x{result['tokens_per_row']}")
-        seconds = result.get("train_seconds")
-        print(f"{' '.join(filter(None, work)):<40}{result['tokens_per_second']:>10.0f}"
-              f"{'' if seconds is None else f'{seconds:.0f}':>10}{result['peak_bytes'] / 1e9:>10.1f}")
-
-
-def espalier(arguments):
-    """The result of a finished run of `espalier train`, out of its metrics.jsonl, as a line like the others."""
-    lines = [json.loads(line) for line in Path(arguments.metrics).read_text(encoding="utf-8").splitlines()]
+def finished_run(folder):
+    """The result of a run of `espalier train`, out of its metrics.jsonl."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [line for line in lines if "loss" in line]
     [done] = [line for line in lines if line.get("done")]
     tokens, seconds = sum(step["tokens"] for step in steps), done["train_seconds"]
-    print(json.dumps({
-        "name": "espalier", "steps": len(steps), "tokens": tokens, "train_seconds": seconds,
-        "tokens_per_second": tokens / seconds, "first_loss": steps[0]["loss"], "last_loss": steps[-1]["loss"],
-        "peak_bytes": max(step["peak_bytes"] for step in steps),
-    }))
+    return {"steps": len(steps), "tokens": tokens, "train_seconds": seconds, "tokens_per_second": tokens / seconds,
+            "last_loss": steps[-1]["loss"], "peak_bytes": done["peak_bytes"]}
+
+
+def banking77(options, rival):
+    """One epoch over 1,000 rows, and what both adapters then know about the same held-out rows."""
+    data = (options.work / "train.csv").resolve()
+    write_rows("recipes/data/banking77/train.csv", data)
+    limit = ["--max-steps", options.max_steps] if options.max_steps else []
+    keys = ["--set", f"data.train={data}"]
+    for side, extra in [("Espalier", []), ("Espalier, prefixes not shared", ["--set", "train.share_prefixes=false"])]:
+        out = options.work / ("espalier-unshared" if extra else "espalier")
+        yield Measurement(
+            "banking77", side,
+            [options.espalier, "train", RECIPE, "--fresh", "--threads", options.threads, "--out", out, *keys, *extra, *limit],
+            lambda _, out=out: finished_run(out))
+    trl = options.work / "trl"
+    yield Measurement("banking77", "TRL bf16, padding-free", [
+        *rival, "trl", "--base", options.base, "--data", data, "--out", trl, "--threads", options.threads, *limit])
+    for side, adapter in [("Espalier", options.work / "espalier/adapter"), ("TRL bf16, padding-free", trl / "adapter")]:
+        for metric in ["exact-match", "loss"]:
+            yield Measurement(
+                f"banking77 {metric}", side,
+                [options.espalier, "evaluate", RECIPE, "--adapter", adapter, "--threads", options.threads, *keys,
+                 "--set", f"evaluate.metric={metric}", "--limit", options.limit, "--json"],
+                held_out, once=True)
+
+
+def held_out(output):
+    report = json.loads(output)
+    [metric] = report["metrics"]
+    return {"held_out_rows": report["rows"], **metric["adapted"]}
+
+
+def step(part, options, rival, model, shape, precisions, warm_up, steps, extra):
+    """A bare training step on random tokens."""
+    rows, width = shape.split("x")
+    steps = options.max_steps or steps
+    for precision in precisions:
+        yield Measurement(f"{part} {precision}", "Espalier", [
+            options.espalier, "bench", "step", "--model", model, "--rows", rows, "--tokens-per-row", width,
+            "--precision", precision, "--threads", options.threads, "--steps", steps, "--json"])
+        yield Measurement(f"{part} {precision}", "bare PEFT loop", [
+            *rival, "loop", "--shape", shape, "--dtype", precision, "--threads", options.threads,
+            "--warm-up", warm_up, "--steps", steps, *extra])
+
+
+def measurements(options):
+    rival = [sys.executable, ".ci/scripts/rival.py"]
+    for part in options.only:
+        if part == "banking77":
+            yield from banking77(options, rival)
+        elif part == "llama-1.1b":
+            yield from step(part, options, rival, "llama-1.1b", "4x512", ["bf16"], 1, 3, ["--checkpointing"])
+        else:
+            yield from step(
+                part, options, rival, "smollm2-135m", part, ["bf16", "f32"], 1, 5, ["--base", options.base])
+
+
+def machine(espalier):
+    def field(path, key):
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(key):
+                return line.split(":", 1)[1].strip()
+        return "unknown"
+
+    memory = field("/proc/meminfo", "MemTotal").split()
+    version = subprocess.run([espalier, "--version"], capture_output=True, text=True).stdout.strip()
+    return {"processor": field("/proc/cpuinfo", "model name"), "cores": os.cpu_count(),
+            "memory_gib": round(int(memory[0]) / 2**20, 1), "kernel": platform.release(), "version": version}
+
+
+def measure(options, results):
+    """Runs what is missing, all of a part's sides in turn; returns whether everything succeeded."""
+    succeeded, known = True, [json.loads(line) for line in results.read_text().splitlines()]
+    done = {(line["part"], line["side"], line["run"]) for line in known}
+    with open(options.work / "log.txt", "a", encoding="utf-8") as log, open(results, "a", encoding="utf-8") as file:
+        for part in options.only:
+            single = argparse.Namespace(**{**vars(options), "only": [part]})
+            for run in range(1, options.runs + 1):
+                for item in measurements(single):
+                    if (item.part, item.side, run) in done or (item.once and run > 1):
+                        continue
+                    print(f"{item.part}, {item.side}, run {run} of {1 if item.once else options.runs}", file=sys.stderr)
+                    try:
+                        facts = item.run(log)
+                    except (RuntimeError, ValueError, KeyError, OSError) as error:
+                        print(f"  failed: {error}; see {log.name}", file=sys.stderr)
+                        succeeded = False
+                        continue
+                    line = {"part": item.part, "side": item.side, "run": run, **facts}
+                    file.write(json.dumps(line) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+    return succeeded
+
+
+def shown(values, digits=0, factor=1.0):
+    """The median, and the extremes where there are several runs."""
+    if not values:
+        return ""
+    text = f"{statistics.median(values) * factor:.{digits}f}"
+    if len(values) > 1:
+        text += f" ({min(values) * factor:.{digits}f} to {max(values) * factor:.{digits}f})"
+    return text
+
+
+def table(lines):
+    """One row for each side of each part; ratios are those of Espalier's first row of the part."""
+    groups = {}
+    for line in lines:
+        groups.setdefault(line["part"], {}).setdefault(line["side"], []).append(line)
+    rows = [["work", "side", "runs", "tokens/s", "seconds", "peak GB", "Espalier is faster by", "and needs of memory"],
+            ["---"] * 2 + ["---:"] * 6]
+    for part, sides in groups.items():
+        if all("value" in line for side in sides.values() for line in side):
+            continue
+        ours = sides.get("Espalier", [])
+        for side, runs in sides.items():
+            speed = [run["tokens_per_second"] for run in runs]
+            seconds = [run.get("train_seconds") or run.get("step_seconds") for run in runs]
+            peak = [run["peak_bytes"] for run in runs]
+            faster = memory = ""
+            if ours and side != "Espalier":
+                faster = f"{statistics.median(run['tokens_per_second'] for run in ours) / statistics.median(speed):.2f}"
+                memory = f"{statistics.median(run['peak_bytes'] for run in ours) / statistics.median(peak):.2f}"
+            rows.append([part, side, str(len(runs)), shown(speed), shown(seconds, 1), shown(peak, 2, 1e-9),
+                         faster, memory])
+    text = ["| " + " | ".join(row) + " |" for row in rows]
+    scores = [
+        f"- {part}, {side}: {run['value']:.4f} (95 % {run['low']:.4f} to {run['high']:.4f}) "
+        f"on {run['held_out_rows']} held-out rows"
+        for part, sides in groups.items() for side, [run, *_] in sides.items() if "value" in run
+    ]
+    return "\n".join(text + [""] * bool(scores) + scores)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    verbs = parser.add_subparsers(required=True)
+    parser.add_argument("--base", required=True, help="the base as a Hugging Face folder, for the Python stack")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help=",".join(PARTS))
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--max-steps", type=int, help="of every training, for a trial of this script")
+    parser.add_argument("--espalier", default=".build/release/espalier")
+    parser.add_argument("--limit", type=int, default=500, help="held-out rows")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
+    options = parser.parse_args()
+    if unknown := set(options.only) - set(PARTS):
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
 
-    sub = verbs.add_parser("rows", help=rows.__doc__)
-    sub.add_argument("--data", type=Path, required=True)
-    sub.add_argument("--out", type=Path, required=True)
-    sub.add_argument("--count", type=int, default=1000)
-    sub.add_argument("--seed", type=int, default=7)
-    sub.set_defaults(run=rows)
-
-    for verb, option in [(espalier, "--metrics"), (summary, "--results")]:
-        sub = verbs.add_parser(verb.__name__, help=verb.__doc__)
-        sub.add_argument(option, required=True)
-        sub.set_defaults(run=verb)
-
-    for verb in [trl, loop]:
-        sub = verbs.add_parser(verb.__name__, help=verb.__doc__)
-        sub.add_argument("--base", required=True, help="a Hugging Face model folder")
-        sub.add_argument("--dtype", choices=["bf16", "f32"], default="bf16", help="bf16 is autocast")
-        sub.add_argument("--threads", type=int, default=2)
-        if verb is trl:
-            sub.add_argument("--data", required=True)
-            sub.add_argument("--out", required=True)
-            sub.add_argument("--max-steps", type=int)
-        else:
-            sub.add_argument("--shape", default="8x256", help="rows x tokens")
-            sub.add_argument("--warm-up", type=int, default=1)
-            sub.add_argument("--steps", type=int, default=5)
-        sub.set_defaults(run=verb)
-
-    arguments = parser.parse_args()
-    arguments.run(arguments)
+    # A trial's figures mean nothing, so they are kept apart.
+    options.work = Path("runs/compare-trial" if options.max_steps else "runs/compare")
+    options.work.mkdir(parents=True, exist_ok=True)
+    results = options.work / "results.jsonl"
+    if options.fresh or not results.exists():
+        results.write_text("")
+    if os.getloadavg()[0] > 0.5:
+        print(f"warning: this machine is busy (load {os.getloadavg()[0]:.1f})", file=sys.stderr)
+    succeeded = measure(options, results)
+    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    versions = {name: version for line in lines for name, version in line.get("versions", {}).items()}
+    facts = machine(options.espalier)
+    print(f"{facts['processor']}, {facts['cores']} cores, {facts['memory_gib']} GiB, Linux {facts['kernel']}; "
+          f"{facts['version']}; " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "\n")
+    print(table(lines))
+    sys.exit(0 if succeeded else 1)
 
 
 if __name__ == "__main__":

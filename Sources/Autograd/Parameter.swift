@@ -30,6 +30,14 @@ package final class Parameter {
     /// Whether the values are bf16 in memory, which some kernels multiply as they are.
     package var isBF16: Bool { if case .encoded(let matrix) = contents { matrix.bf16 != nil } else { false } }
 
+    /// Bytes that a product of few rows reads.
+    package var decodingBytes: Int {
+        if case .encoded(let matrix) = contents {
+            return matrix.blocks?.byteCount ?? shape.count * (matrix.bf16 == nil ? 4 : 2)
+        }
+        return shape.count * 4
+    }
+
     /// The values where they are floats.
     package var floats: Tensor? { if case .floats(let value) = contents { value } else { nil } }
 

@@ -6,6 +6,7 @@ import CKernels
 package struct QuantizedBlocks: @unchecked Sendable {
     let rows: Int
     let columns: Int
+    let byteCount: Int
     private let start: UnsafePointer<UInt8>
     private let ggmlType: UInt32
     /// Where each row stands among the stored ones; nil: in order.
@@ -28,6 +29,7 @@ package struct QuantizedBlocks: @unchecked Sendable {
             places.map { $0.count == rows && $0.allSatisfy { $0 >= 0 && $0 < rows } } ?? true,
             "places of other rows than the \(rows) stored")
         (self.rows, self.columns) = (rows, columns)
+        byteCount = rows * columns / Int(type.block_elements) * Int(type.block_bytes)
         self.start = start.assumingMemoryBound(to: UInt8.self)
         self.ggmlType = ggmlType
         self.places = places.map { $0.map(Int32.init) }

@@ -56,6 +56,22 @@ static void transpose_rows(float *to, ptrdiff_t width, const float *from, ptrdif
     }
 }
 
+/// Of `keys` keys from row `first` of `range`, query i of the block sees one run: low ..< high.
+EK_INLINE void find_visible(const ek_attention_block *block, const ek_key_range *range, ptrdiff_t first,
+                            ptrdiff_t keys, ptrdiff_t i, ptrdiff_t *low, ptrdiff_t *high) {
+    int64_t q_position = (int64_t)block->q_position + i;
+    int64_t offset = (int64_t)range->position + first;
+    int64_t from = q_position - block->window_behind + 1 - offset;
+    int64_t to = q_position + block->window_ahead - offset;
+    if (range->causal) {
+        int64_t visible = (int64_t)block->q_start + i + 1 - (range->start + first);
+        to = to < visible ? to : visible;
+    }
+    from = from < 0 ? 0 : from > keys ? keys : from;
+    *low = from;
+    *high = to < from ? from : to > keys ? keys : to;
+}
+
 /// The scores of the block's queries against `keys` keys from row `first` of `range`, with what is not visible masked.
 EK_INLINE void compute_scores(const ek_attention_block *block, const attention_scratch *s, const ek_key_range *range,
                               ptrdiff_t first, ptrdiff_t keys) {
@@ -71,17 +87,8 @@ EK_INLINE void compute_scores(const ek_attention_block *block, const attention_s
             for (ptrdiff_t j = 0; j < keys; j++)
                 row[j] += block->alibi_slope * (float)(range->position + first + j);
         }
-        // Visible keys are one run: low <= j < high.
-        int64_t q_position = (int64_t)block->q_position + i;
-        int64_t offset = (int64_t)range->position + first;
-        int64_t low = q_position - block->window_behind + 1 - offset;
-        int64_t high = q_position + block->window_ahead - offset;
-        if (range->causal) {
-            int64_t visible = (int64_t)block->q_start + i + 1 - (range->start + first);
-            high = high < visible ? high : visible;
-        }
-        low = low < 0 ? 0 : low > keys ? keys : low;
-        high = high < low ? low : high > keys ? keys : high;
+        ptrdiff_t low, high;
+        find_visible(block, range, first, keys, i, &low, &high);
         for (ptrdiff_t j = 0; j < low; j++) row[j] = masked_score;
         for (ptrdiff_t j = high; j < padded; j++) row[j] = masked_score;
     }
@@ -96,6 +103,55 @@ EK_INLINE int any_visible(const ek_attention_block *block, const ek_key_range *r
     return k_last > (int64_t)block->q_position - block->window_behind && k_first < q_last + block->window_ahead;
 }
 
+/// Turns row i's scores into exponentials over the highest so far; the sum and the output so far shrink to match.
+EK_INLINE void advance_softmax(const attention_scratch *s, ptrdiff_t i, ptrdiff_t padded) {
+    float *row = s->scores + i * KEY_ROWS;
+    vec top = load(row);
+    for (ptrdiff_t j = EK_WIDTH; j < padded; j += EK_WIDTH) top = max_vec(top, load(row + j));
+    float highest = max_of(top), before = s->row_max[i];
+    float maximum = highest > before ? highest : before;
+    if (maximum <= masked_score) {
+        for (ptrdiff_t j = 0; j < padded; j++) row[j] = 0;
+        return;
+    }
+    vec sum = splat(0);
+    for (ptrdiff_t j = 0; j < padded; j += EK_WIDTH) {
+        vec p = exp_vec(load(row + j) - maximum);
+        store(row + j, p);
+        sum += p;
+    }
+    float shrink = before <= masked_score ? 0 : expf(before - maximum);
+    s->row_max[i] = maximum;
+    s->row_sum[i] = s->row_sum[i] * shrink + sum_of(sum);
+    if (shrink == 1) return;
+    float *out = s->out + i * s->width;
+    for (ptrdiff_t d = 0; d < s->width; d += EK_WIDTH) store(out + d, load(out + d) * shrink);
+}
+
+/// One query, as in decoding: keys and values are read where they lie, because copies would be used only once.
+static void attend_one(const ek_attention_block *block, const attention_scratch *s) {
+    for (ptrdiff_t r = 0; r < block->range_count; r++) {
+        const ek_key_range *range = &block->ranges[r];
+        for (ptrdiff_t first = 0; first < range->count; first += KEY_ROWS) {
+            ptrdiff_t keys = range->count - first < KEY_ROWS ? range->count - first : KEY_ROWS, low, high;
+            find_visible(block, range, first, keys, 0, &low, &high);
+            if (low == high) continue;
+            ptrdiff_t count = high - low, row0 = (range->start + first + low) * block->kv_stride;
+            ptrdiff_t padded = (count + EK_WIDTH - 1) / EK_WIDTH * EK_WIDTH;
+            for (ptrdiff_t j = 0; j < count; j++)
+                s->scores[j] = dot(s->q, block->k + row0 + j * block->kv_stride, block->head_dim);
+            for (ptrdiff_t j = 0; j < padded && block->softcap > 0; j += EK_WIDTH)
+                store(s->scores + j, block->softcap * tanh_vec(load(s->scores + j) / block->softcap));
+            for (ptrdiff_t j = 0; j < count && block->alibi_slope != 0; j++)
+                s->scores[j] += block->alibi_slope * (float)(range->position + first + low + j);
+            for (ptrdiff_t j = count; j < padded; j++) s->scores[j] = masked_score;
+            advance_softmax(s, 0, padded);
+            gemm_small(1, block->head_dim, count, s->scores, KEY_ROWS, 1, block->v + row0, block->kv_stride, s->out,
+                       s->width, 1);
+        }
+    }
+}
+
 static void attention_forward(const ek_attention_block *block, float *out, ptrdiff_t out_stride, float *lse,
                               ptrdiff_t lse_stride) {
     attention_scratch s = divide_scratch(block);
@@ -104,7 +160,8 @@ static void attention_forward(const ek_attention_block *block, float *out, ptrdi
               block->scale);
     memset(s.out, 0, sizeof(float) * (size_t)(rows * s.width));
     for (ptrdiff_t i = 0; i < rows; i++) s.row_max[i] = masked_score, s.row_sum[i] = 0;
-    for (ptrdiff_t r = 0; r < block->range_count; r++) {
+    if (rows == 1) attend_one(block, &s);
+    for (ptrdiff_t r = 0; r < block->range_count && rows > 1; r++) {
         const ek_key_range *range = &block->ranges[r];
         for (ptrdiff_t first = 0; first < range->count; first += KEY_ROWS) {
             ptrdiff_t keys = range->count - first < KEY_ROWS ? range->count - first : KEY_ROWS;
@@ -115,28 +172,7 @@ static void attention_forward(const ek_attention_block *block, float *out, ptrdi
             copy_rows(s.v, s.width, block->v + row0, block->kv_stride, keys, block->head_dim, 1);
             compute_scores(block, &s, range, first, keys);
             for (ptrdiff_t i = 0; i < rows; i++) {
-                float *row = s.scores + i * KEY_ROWS;
-                vec top = load(row);
-                for (ptrdiff_t j = EK_WIDTH; j < padded; j += EK_WIDTH) top = max_vec(top, load(row + j));
-                float highest = max_of(top), before = s.row_max[i];
-                float maximum = highest > before ? highest : before;
-                if (maximum <= masked_score) {
-                    for (ptrdiff_t j = 0; j < padded; j++) row[j] = 0;
-                    continue;
-                }
-                vec sum = splat(0);
-                for (ptrdiff_t j = 0; j < padded; j += EK_WIDTH) {
-                    vec p = exp_vec(load(row + j) - maximum);
-                    store(row + j, p);
-                    sum += p;
-                }
-                float shrink = before <= masked_score ? 0 : expf(before - maximum);
-                s.row_max[i] = maximum;
-                s.row_sum[i] = s.row_sum[i] * shrink + sum_of(sum);
-                if (shrink != 1) {
-                    for (ptrdiff_t d = 0; d < s.width; d += EK_WIDTH)
-                        store(s.out + i * s.width + d, load(s.out + i * s.width + d) * shrink);
-                }
+                advance_softmax(&s, i, padded);
             }
             gemm_small(rows, s.width, keys, s.scores, KEY_ROWS, 1, s.v, s.width, s.out, s.width, 1);
         }
