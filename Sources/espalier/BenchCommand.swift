@@ -2,6 +2,7 @@ import ArgumentParser
 import Autograd
 import Benchmarks
 import Diagnostics
+import Models
 import Recipes
 import StrictJSON
 
@@ -14,14 +15,16 @@ struct BenchCommand: ParsableCommand {
               espalier bench step --json
               espalier bench step --model llama-1.1b --rows 2 --tokens-per-row 1024
               espalier bench kernels --threads 1
+              espalier bench decoding --base models/smollm2-135m-instruct/model.gguf
 
             kernels: matrix products, as shares of what the processor can do. step: a training step with LoRA on all
-            linear layers of a model with random weights, all tokens supervised. With --json one name prints an object,
-            several print an array of them.
+            linear layers of a model with random weights, all tokens supervised. decoding: reading a prompt and
+            continuing it, alone and with others, on a base or on random weights. With --json one name prints an
+            object, several print an array of them.
             """)
 
     enum Name: String, CaseIterable, ExpressibleByArgument {
-        case kernels, step
+        case kernels, step, decoding
     }
 
     enum Compute: String, CaseIterable, ExpressibleByArgument {
@@ -33,6 +36,9 @@ struct BenchCommand: ParsableCommand {
 
     @Option(help: "The shape of the model.")
     var model = ModelShape.all[0]
+
+    @Option(help: "A base to decode with, a model folder or a GGUF file; random weights of --model if not given.")
+    var base: String?
 
     @Option(help: "Rows of a step.")
     var rows = 8
@@ -77,6 +83,7 @@ struct BenchCommand: ParsableCommand {
             switch name {
             case .kernels: report = kernels()
             case .step: report = try step()
+            case .decoding: report = try decoding()
             }
             if output.json { documents.append(report.json) } else { try Console.write(report.text) }
         }
@@ -94,6 +101,19 @@ struct BenchCommand: ParsableCommand {
         settings.steps = steps
         if let seconds { settings.seconds = seconds }
         return BenchReport(try StepBenchmark(settings, in: threads.workspace(precision == .bf16 ? .bf16 : .f32)))
+    }
+}
+
+extension BenchCommand {
+    private func decoding() throws(Diagnostic) -> BenchReport {
+        let workspace = threads.workspace(precision == .bf16 ? .bf16 : .f32)
+        let decoder: Decoder
+        if let base {
+            decoder = try BaseFiles(base).makeDecoder(in: workspace)
+        } else {
+            decoder = try .withRandomWeights(try model.spec(), seed: 1, in: workspace)
+        }
+        return BenchReport(decodingBenchmark(of: decoder, in: workspace), model: base ?? model.name)
     }
 }
 
@@ -172,6 +192,37 @@ extension BenchReport {
                     "\(shape.rows)", "\(shape.outputs)", "\(shape.inputs)", product.kind.rawValue,
                     product.precision.rawValue, "\(product.threads)", reached, "\(decimal(100 * product.share, 0)) %"))
         }
+        text = lines.joined(separator: "\n")
+    }
+
+    init(_ decoding: DecodingBenchmark, model: String) {
+        json = .object([
+            "name": .string("decoding"), "model": .string(model), "precision": .string(decoding.precision.rawValue),
+            "threads": .integer(decoding.threads), "prompt_tokens": .integer(decoding.prompt.rows),
+            "prompt_tokens_per_second": .number(decoding.prompt.tokensPerSecond),
+            "tokens_per_second": .number(decoding.batches[0].tokensPerSecond),
+            "weight_bytes": .number(decoding.weightBytes), "read_bytes_per_second": .number(decoding.readBandwidth),
+            "share": .number(decoding.share),
+            "batches": .array(
+                decoding.batches.map {
+                    .object(["sequences": .integer($0.rows), "tokens_per_second": .number($0.tokensPerSecond)])
+                }), "version": .string(Version.current),
+        ])
+        let bound = decoding.readBandwidth / decoding.weightBytes
+        var lines = [
+            "decoding           \(model)",
+            "computed in        \(decoding.precision.rawValue), \(decoding.threads) threads",
+            "prompt             \(decimal(decoding.prompt.tokensPerSecond, 0)) tokens/s of \(decoding.prompt.rows)",
+        ]
+        for batch in decoding.batches {
+            let share = batch.rows == 1 ? ", \(decimal(100 * decoding.share, 0)) % of \(decimal(bound, 0))" : ""
+            lines.append(
+                "\(batch.rows) at once" + String(repeating: " ", count: max(1, 11 - "\(batch.rows)".count))
+                    + "\(decimal(batch.tokensPerSecond, 0)) tokens/s\(share)")
+        }
+        lines.append(
+            "weights            \(bytesText(Int(decoding.weightBytes))) a token, "
+                + "memory read \(decimal(decoding.readBandwidth / 1e9, 0)) GB/s")
         text = lines.joined(separator: "\n")
     }
 
