@@ -70,7 +70,9 @@ package struct Preparation {
     }
 
     /// Tokens that are computed at once; where the recipe does not say, as many as products need to be fast.
-    package var microTokens: Int { recipe.train.microTokens ?? min(recipe.train.batchTokens, StepPacking.defaultMicroTokens) }
+    package var microTokens: Int {
+        recipe.train.microTokens ?? min(recipe.train.batchTokens, StepPacking.defaultMicroTokens)
+    }
 
     /// The optimiser steps of the whole run.
     package var totalSteps: Int {
