@@ -52,7 +52,8 @@ let package = Package(
         library(
             "Benchmarks",
             [
-                "Training", "Models", "NN", "Autograd", "CKernels", "Formats", "Batches", "StrictJSON", "Diagnostics",
+                "Training", "Models", "NN", "Autograd", "CKernels", "Formats", "Datasets", "Batches", "StrictJSON",
+                "Diagnostics",
             ]),
         library(
             "Recipes",

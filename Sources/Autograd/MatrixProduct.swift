@@ -89,23 +89,47 @@ extension Workspace {
         }
     }
 
+    /// dw [out, in] (+)= dyᵀ · x, with dy [T, out] and x [T, in].
+    func multiplyOuter(
+        _ dy: UnsafePointer<Float>, outputs: Int, _ x: KeptActivation, into dw: UnsafeMutablePointer<Float>,
+        accumulating: Bool
+    ) {
+        let (rows, inputs) = (x.shape[0], x.shape[1])
+        if productKernels != nil {
+            return multiplyOuter(
+                dy, outputs: outputs, x.factor, inputs: inputs, into: dw, accumulating: accumulating)
+        }
+        let x = x.floats(in: self)
+        multiplyOuter(
+            dy, outputs: outputs, x.pointer, inputs: inputs, rows: rows, into: dw, accumulating: accumulating)
+        withExtendedLifetime(x) {}
+    }
+
     /// dw [out, in] (+)= scale · dyᵀ · x, with dy [T, out] and x [T, in].
     func multiplyOuter(
         _ dy: UnsafePointer<Float>, outputs: Int, _ x: UnsafePointer<Float>, inputs: Int, rows: Int,
         into dw: UnsafeMutablePointer<Float>, accumulating: Bool, scale: Float = 1
     ) {
-        if let productKernels {
-            let packed = PackedRows(
-                rows: outputs, depths: [rows], byTranspose: false, kernels: productKernels, in: self)
-            packed.append(dy, depth: rows, isTransposed: true, scale: scale)
-            return packed.multiply(
-                [ek_gemm_factor(x, stride: inputs, depth: rows, isTransposed: false)], columns: inputs, into: dw,
-                leadingDimension: inputs, accumulating: accumulating)
+        if productKernels != nil {
+            let factor = ek_gemm_factor(x, stride: inputs, depth: rows, isTransposed: false)
+            return multiplyOuter(
+                dy, outputs: outputs, factor, inputs: inputs, into: dw, accumulating: accumulating, scale: scale)
         }
         multiply(
             m: outputs, n: inputs, k: rows, Operand(pointer: dy, leadingDimension: outputs, isTransposed: true),
             Operand(pointer: x, leadingDimension: inputs), into: dw, leadingDimension: inputs,
             accumulating: accumulating, alpha: scale)
+    }
+
+    private func multiplyOuter(
+        _ dy: UnsafePointer<Float>, outputs: Int, _ x: ek_gemm_factor, inputs: Int,
+        into dw: UnsafeMutablePointer<Float>, accumulating: Bool, scale: Float = 1
+    ) {
+        guard let productKernels else { return }
+        let packed = PackedRows(
+            rows: outputs, depths: [x.depth], byTranspose: false, kernels: productKernels, in: self)
+        packed.append(dy, depth: x.depth, isTransposed: true, scale: scale)
+        packed.multiply([x], columns: inputs, into: dw, leadingDimension: inputs, accumulating: accumulating)
     }
 
     /// Calls `body` with blocks of rows of `w`, from the first on: all at once where they are bf16 or floats in memory.

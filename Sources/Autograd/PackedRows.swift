@@ -52,6 +52,12 @@ final class PackedRows {
         }
     }
 
+    /// Forgets the parts after the first, of depth `depth`, so that others can take their place.
+    func keepOnly(depth: Int) { packedWords = words(depth: depth) }
+
+    /// The deepest part that has room after one of depth `depth`.
+    func room(after depth: Int) -> Int { (words - words(depth: depth)) * (kernels.precision == EK_GEMM_BF16 ? 2 : 1) }
+
     /// c [rows, columns] (+)= these rows, from `firstWord` on, times `factors` standing on each other.
     func multiply(
         firstWord: Int = 0, _ factors: [ek_gemm_factor], columns: Int, into c: UnsafeMutablePointer<Float>,

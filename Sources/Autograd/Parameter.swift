@@ -61,6 +61,15 @@ package final class Parameter {
         contents.decode(rows: range, to: out)
     }
 
+    /// Reads the values where they are, so that pages of a mapped file are in memory.
+    package func touch(in workspace: Workspace) {
+        let grain = rowGrain(width: shape[1])
+        workspace.reserveScratch(count: grain * shape[1])
+        workspace.threads.forEachRange(shape[0], grain: grain) { range, worker in
+            decode(rows: range, to: workspace.scratch(worker: worker))
+        }
+    }
+
     /// Lets `body` write (accumulate false) or add to (true) the gradient, if this parameter is trained.
     package func accumulateGradient(
         in workspace: Workspace, _ body: (_ gradient: UnsafeMutablePointer<Float>, _ accumulate: Bool) -> Void

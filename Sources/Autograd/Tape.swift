@@ -6,6 +6,14 @@ package struct Variable {
     package let tape: Tape
     /// nil: nothing upstream is trainable, so no gradient flows here.
     package let node: Int?
+    let forms: ActivationForms
+
+    init(value: Tensor, tape: Tape, node: Int?, forms: ActivationForms = ActivationForms()) {
+        self.value = value
+        self.tape = tape
+        self.node = node
+        self.forms = forms
+    }
 
     /// Where this value's gradient goes; capturing it keeps no activation alive.
     package var slot: Slot { Slot(node: node, shape: value.shape) }
@@ -50,26 +58,52 @@ package final class Tape {
     package func record(
         _ y: Tensor, from inputs: Variable..., parameters: [Parameter?] = [], backward: @escaping Backward
     ) -> Variable {
-        record(y, fromAll: inputs, parameters: parameters, backward: backward)
+        record(y, inputs, parameters, ActivationForms(), backward)
     }
 
     /// The same for any number of inputs.
     func record(
         _ y: Tensor, fromAll inputs: [Variable], parameters: [Parameter?] = [], backward: @escaping Backward
     ) -> Variable {
-        let isNeeded =
-            isRecording && (inputs.contains { $0.node != nil } || parameters.contains { $0?.isTrainable == true })
-        guard isNeeded else { return constant(y) }
+        record(y, inputs, parameters, ActivationForms(), backward)
+    }
+
+    /// The same for an operation that has made other forms of `y` itself.
+    func record(
+        _ y: Tensor, from inputs: Variable..., forms: ActivationForms, backward: @escaping Backward
+    ) -> Variable {
+        record(y, inputs, [], forms, backward)
+    }
+
+    /// Records `y` whatever it was computed from.
+    func record(_ y: Tensor, backward: @escaping Backward) -> Variable {
         nodes.append(backward)
         return Variable(value: y, tape: self, node: nodes.count - 1)
+    }
+
+    private func record(
+        _ y: Tensor, _ inputs: [Variable], _ parameters: [Parameter?], _ forms: ActivationForms,
+        _ backward: @escaping Backward
+    ) -> Variable {
+        let isNeeded =
+            isRecording && (inputs.contains { $0.node != nil } || parameters.contains { $0?.isTrainable == true })
+        let node = isNeeded ? nodes.count : nil
+        if isNeeded { nodes.append(backward) }
+        return Variable(value: y, tape: self, node: node, forms: forms)
     }
 
     /// Adds scale · ∂loss/∂p to the gradient of every trainable parameter, and empties the tape.
     package func backward(from loss: Variable, scale: Float = 1) {
         precondition(loss.value.shape.count == 1, "a loss has one element, this has shape \(loss.value.shape)")
-        guard let node = loss.node else { return nodes.removeAll() }
+        backward(from: loss, gradient: Tensor(Shape(1), [scale], in: workspace))
+    }
+
+    /// The same from any value whose gradient is known.
+    func backward(from y: Variable, gradient: Tensor) {
+        guard let node = y.node else { return nodes.removeAll() }
         let adjoints = Adjoints(count: nodes.count, workspace: workspace)
-        adjoints.give(Tensor(Shape(1), [scale], in: workspace), to: Slot(node: node, shape: Shape(1)))
+        adjoints.give(gradient, to: y.slot)
+        precondition(node < nodes.count, "node \(node) of a tape with \(nodes.count)")
         while let backward = nodes.popLast() {  // popping frees the activations that the node had saved
             if let dy = adjoints.take(nodes.count) { backward(dy, adjoints) }
         }
@@ -106,12 +140,7 @@ package final class Adjoints {
     package func give(_ gradient: Tensor, to slot: Slot) {
         guard let node = slot.node else { return }
         guard pending[node] != nil else { return pending[node] = gradient.reshaped(slot.shape) }
-        add(to: slot) { [workspace] dx, _ in
-            workspace.threads.forEachRange(gradient.shape.count, grain: elementGrain) { range, _ in
-                workspace.kernels.add_scaled(
-                    dx + range.lowerBound, gradient.pointer + range.lowerBound, 1, range.count, 1)
-            }
-        }
+        add(to: slot) { [workspace] dx, _ in workspace.addScaled(gradient, 1, to: dx, accumulating: true) }
     }
 }
 

@@ -8,15 +8,15 @@ package final class Storage: @unchecked Sendable {
     private let origin: Origin
 
     private enum Origin {
-        case pool(BufferPool, sizeClass: Int, UnsafeMutableRawPointer)
+        case pool(BufferPool, BufferPool.Buffer)
         case borrowed(owner: AnyObject)
     }
 
     init(byteCount: Int, pool: BufferPool) {
-        let (base, sizeClass) = pool.take(byteCount)
-        floats = base.assumingMemoryBound(to: Float.self)
+        let buffer = pool.take(byteCount)
+        floats = buffer.base.assumingMemoryBound(to: Float.self)
         capacity = byteCount
-        origin = .pool(pool, sizeClass: sizeClass, base)
+        origin = .pool(pool, buffer)
     }
 
     /// A read-only view of memory that `owner` keeps alive, such as a mapped file.
@@ -29,7 +29,7 @@ package final class Storage: @unchecked Sendable {
     var isWritable: Bool { if case .pool = origin { true } else { false } }
 
     deinit {
-        if case .pool(let pool, let sizeClass, let base) = origin { pool.giveBack(base, sizeClass: sizeClass) }
+        if case .pool(let pool, let buffer) = origin { pool.giveBack(buffer) }
     }
 }
 

@@ -2,8 +2,15 @@ import CKernels
 
 /// A fixed set of threads that share out the indices of a loop.
 package final class ThreadPool: @unchecked Sendable {
-    private let handle: OpaquePointer
+    /// nil: tasks are not run.
+    private let handle: OpaquePointer?
     package let count: Int
+
+    /// A pool that runs nothing, of `count` threads as far as anyone can see.
+    init(rehearsing count: Int) {
+        handle = nil
+        self.count = count
+    }
 
     /// A pool of `count` threads, the caller's included; fewer if the system refuses them.
     init(count: Int) {
@@ -18,12 +25,13 @@ package final class ThreadPool: @unchecked Sendable {
         self.count = wanted
     }
 
-    deinit { ek_pool_destroy(handle) }
+    deinit { if let handle { ek_pool_destroy(handle) } }
 
     /// Calls `body(index, worker)` for every index below `count`, in any order, on any thread.
     ///
     /// `body` must compute the same whoever runs it: results then do not depend on the number of threads.
     package func forEach(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
+        guard let handle else { return }
         if count == 1 { return body(0, 0) }
         withoutActuallyEscaping(body) { body in
             var task = body

@@ -34,6 +34,19 @@ package final class Workspace: @unchecked Sendable {
         scratch.initialize(repeating: nil, count: threads.count)
     }
 
+    /// A workspace that does everything as `other` would but the arithmetic: operations take and give back the same
+    /// buffers, which are never touched. So the memory of a step can be known without taking it.
+    package init(rehearsing other: Workspace) {
+        threads = ThreadPool(rehearsing: other.threads.count)
+        instructionSet = other.instructionSet
+        precision = other.precision
+        productKernels = other.productKernels
+        quantizedKernels = other.quantizedKernels
+        kernels = other.kernels
+        scratch = .allocate(capacity: threads.count)
+        scratch.initialize(repeating: nil, count: threads.count)
+    }
+
     deinit {
         scratch.deinitialize(count: threads.count)
         scratch.deallocate()

@@ -1,5 +1,6 @@
 package import Autograd
 import Batches
+import Datasets
 package import Diagnostics
 import Formats
 import Models
@@ -69,17 +70,17 @@ package struct StepBenchmark: Sendable {
         layerParameters = work.layers.reduce(0) { $0 + $1.weight.shape.count }
         headParameters = work.decoder.head.weight.shape.count
         adapterParameters = work.adapter.parameterCount
-        (tokens, targets) = (work.batch.tokens.count, work.batch.predictionCount)
+        (tokens, targets) = (work.tokens, work.batches.reduce(0) { $0 + $1.predictionCount })
 
         var trainer = Trainer(
             work.decoder, adapter: work.adapter, optimizer: AdamW(),
             schedule: LearningRateSchedule(peak: 1e-4, shape: .constant, warmupSteps: 0, totalSteps: 1), seed: 1,
             in: workspace)
-        _ = try trainer.step([work.batch])
+        _ = try trainer.step(work.batches)
         var (times, loss) = ([Double](), 0.0)
         while times.count < max(1, settings.steps) || times.reduce(0, +) < settings.seconds {
             let begin = ContinuousClock.now
-            loss = try trainer.step([work.batch]).loss
+            loss = try trainer.step(work.batches).loss
             times.append((ContinuousClock.now - begin) / .seconds(1))
         }
         (stepSeconds, self.loss) = (times, loss)
@@ -90,11 +91,12 @@ package struct StepBenchmark: Sendable {
     }
 }
 
-/// A model, its adapter and a batch of random tokens.
+/// A model, its adapter and a step of random tokens.
 private struct StepWork {
     let decoder: Decoder
     let adapter: AttachedAdapter
-    let batch: PackedBatch
+    /// Of at most as many tokens as training computes at once.
+    let batches: [PackedBatch]
     /// The adapted layers, in the order of the model.
     let layers: [Linear]
 
@@ -116,22 +118,29 @@ private struct StepWork {
             }
             return Example(tokens: tokens, weights: weights)
         }
-        batch = PackedBatch(rows, sharingPrefixes: false)
+        let parts = StepPacking.parts(
+            of: Array(rows.indices), lengths: rows.map(\.tokens.count), tokens: StepPacking.defaultMicroTokens)
+        batches = parts.map { part in PackedBatch(part.map { rows[$0] }, sharingPrefixes: false) }
     }
+
+    var tokens: Int { batches.reduce(0) { $0 + $1.tokens.count } }
 
     /// The fastest forward and the fastest backward pass of some.
     func passSeconds(in workspace: Workspace) -> (forward: Double, backward: Double) {
         var (forward, backward, spent) = (Double.infinity, Double.infinity, 0.0)
         while forward == .infinity || spent < measuringSeconds {
-            let tape = Tape(workspace, recording: true)
-            let begin = ContinuousClock.now
-            let sum = decoder.loss(batch, on: tape).sum
-            let middle = ContinuousClock.now
-            tape.backward(from: sum)
-            let end = ContinuousClock.now
-            forward = min(forward, (middle - begin) / .seconds(1))
-            backward = min(backward, (end - middle) / .seconds(1))
-            spent += (end - begin) / .seconds(1)
+            var (ahead, back) = (0.0, 0.0)
+            for batch in batches {
+                let tape = Tape(workspace, recording: true)
+                let begin = ContinuousClock.now
+                let sum = decoder.loss(batch, on: tape).sum
+                let middle = ContinuousClock.now
+                tape.backward(from: sum)
+                ahead += (middle - begin) / .seconds(1)
+                back += (ContinuousClock.now - middle) / .seconds(1)
+            }
+            (forward, backward) = (min(forward, ahead), min(backward, back))
+            spent += ahead + back
             for parameter in adapter.parameters { parameter.clearGradient() }
         }
         return (forward, backward)
@@ -139,18 +148,21 @@ private struct StepWork {
 
     /// The fastest of some runs of every linear layer and the head, with nothing between them.
     func productSeconds(in workspace: Workspace) -> Double {
-        let rows = batch.tokens.count
+        let rows = batches.map(\.tokens.count).max() ?? 1
         let (outputs, inputs) = (layers.map(\.weight.shape[0]).max() ?? 1, layers.map(\.weight.shape[1]).max() ?? 1)
         let x = Tensor.benchmarkValues(Shape(rows, max(inputs, decoder.spec.hidden)), in: workspace)
         let dy = Tensor.benchmarkValues(Shape(rows, outputs), in: workspace)
         var (best, spent) = (Double.infinity, 0.0)
         while best == .infinity || spent < measuringSeconds {
             let time = bestTime(samples: 1) {
-                for (index, layer) in layers.enumerated() {
-                    // What enters the first block's query, key and value is the embedding, which is not trained.
-                    runLayer(layer, rows, x: x, dy: dy, needsInputGradient: index > 2, in: workspace)
+                for batch in batches {
+                    for (index, layer) in layers.enumerated() {
+                        // What enters the first block's query, key and value is the embedding, which is not trained.
+                        runLayer(
+                            layer, batch.tokens.count, x: x, dy: dy, needsInputGradient: index > 2, in: workspace)
+                    }
+                    runHead(x, predictions: batch.predictionCount, in: workspace)
                 }
-                runHead(x, in: workspace)
             }
             (best, spent) = (min(best, time), spent + time)
             for parameter in adapter.parameters { parameter.clearGradient() }
@@ -173,10 +185,10 @@ private struct StepWork {
     }
 
     /// The logits of some hundred rows at a time, as the loss has them, and their way back.
-    private func runHead(_ x: Tensor, in workspace: Workspace) {
+    private func runHead(_ x: Tensor, predictions: Int, in workspace: Workspace) {
         let (width, head, piece) = (decoder.spec.hidden, decoder.head.weight, 512)
-        for start in stride(from: 0, to: batch.predictionCount, by: piece) {
-            let rows = min(piece, batch.predictionCount - start)
+        for start in stride(from: 0, to: predictions, by: piece) {
+            let rows = min(piece, predictions - start)
             let logits = Tensor(Shape(rows, head.shape[0]), in: workspace) {
                 workspace.multiply(
                     x.pointer + start * width, rows: rows, byTransposeOf: head, into: $0, accumulating: false)

@@ -3,6 +3,10 @@ package enum StepPacking {
     /// How many of the rows next in line may jump the queue to fill a step up.
     private static let window = 64
 
+    /// Tokens that are computed at once if nothing else is asked for: enough for products to be fast, few enough to
+    /// keep the activations small.
+    package static let defaultMicroTokens = 1024
+
     /// The steps of one epoch, each a list of indices into `lengths`; every example is in exactly one step.
     ///
     /// The rows are shuffled and laid into steps in that order. When the next row no longer fits, the longest of the
@@ -51,6 +55,24 @@ package enum StepPacking {
             if best.map({ lengths[queue[$0]] < lengths[row] }) ?? true { best = place }
         }
         return best
+    }
+
+    /// The step cut into `count` parts of about equally many tokens, in order; none of them is empty.
+    package static func parts(of step: [Int], lengths: [Int], count: Int) -> [ArraySlice<Int>] {
+        precondition((1...max(1, step.count)).contains(count), "\(step.count) rows in \(count) parts")
+        let total = step.reduce(0) { $0 + lengths[$1] }
+        var parts: [ArraySlice<Int>] = []
+        var (start, tokens) = (0, 0)
+        for (place, row) in step.enumerated() {
+            tokens += lengths[row]
+            let isFull = tokens * count >= total * (parts.count + 1)
+            let mustEnd = step.count - place - 1 == count - parts.count - 1
+            guard parts.count < count - 1, isFull || mustEnd else { continue }
+            parts.append(step[start...place])
+            start = place + 1
+        }
+        if start < step.count { parts.append(step[start...]) }
+        return parts
     }
 
     /// The step cut into parts of at most `tokens` tokens each (a longer example is a part of its own), in order.

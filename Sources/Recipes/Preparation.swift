@@ -49,16 +49,30 @@ package struct Preparation {
             lengths: dataset.lengths, batchTokens: recipe.train.batchTokens, seed: recipe.train.seed, epoch: epoch)
     }
 
-    /// The micro-batches of a step.
-    package func microBatches(of step: [Int]) -> [PackedBatch] {
-        StepPacking.parts(of: step, lengths: dataset.lengths, tokens: microTokens).map { part in
-            base.decoder.spec.pack(
-                part.map { dataset.examples[$0] }, sharingPrefixes: recipe.train.sharesPrefixes)
+    /// The micro-batches of a step: as few as have at most `tokens` tokens each after prefixes are shared; a longer row
+    /// is one of its own.
+    package func microBatches(of step: [Int], tokens: Int) -> [PackedBatch] {
+        let sharing = recipe.train.sharesPrefixes
+        func packed(_ rows: ArraySlice<Int>) -> PackedBatch {
+            base.decoder.spec.pack(rows.map { dataset.examples[$0] }, sharingPrefixes: sharing)
         }
+        let whole = packed(step[...])
+        if whole.tokens.count <= tokens || step.count == 1 { return [whole] }
+        // Rows that begin alike come together, so that a cut separates as few of them as can be.
+        let rows =
+            sharing
+            ? step.sorted { dataset.examples[$0].tokens.lexicographicallyPrecedes(dataset.examples[$1].tokens) } : step
+        for count in (whole.tokens.count + tokens - 1) / tokens...step.count {
+            let parts = StepPacking.parts(of: rows, lengths: dataset.lengths, count: count).map(packed)
+            if parts.allSatisfy({ $0.tokens.count <= tokens || $0.exampleCount == 1 }) { return parts }
+        }
+        return rows.indices.map { packed(rows[$0...$0]) }
     }
 
-    /// Tokens that are computed at once; where the recipe does not say, as many as keep the activations small.
-    package var microTokens: Int { recipe.train.microTokens ?? min(recipe.train.batchTokens, 4096) }
+    /// Tokens that are computed at once; where the recipe does not say, as many as products need to be fast.
+    package var microTokens: Int {
+        recipe.train.microTokens ?? min(recipe.train.batchTokens, StepPacking.defaultMicroTokens)
+    }
 
     /// The optimiser steps of the whole run.
     package var totalSteps: Int {
@@ -104,19 +118,5 @@ extension ExampleEncoder {
             tokenizer: base.tokenizer, renderer: base.renderer, stopTokens: base.stopTokens,
             maximumLength: min(recipe.train.maximumLength, base.decoder.spec.positionLimit ?? .max),
             tooLong: recipe.data.tooLong)
-    }
-}
-
-extension Preparation {
-    /// The tokens and predictions of the largest micro-batch of the first epoch.
-    var largestMicroBatch: (tokens: Int, predictions: Int) {
-        var largest = (tokens: 0, predictions: 0)
-        for step in steps(epoch: 0) {
-            for batch in microBatches(of: step) {
-                largest.tokens = max(largest.tokens, batch.tokens.count)
-                largest.predictions = max(largest.predictions, batch.predictionCount)
-            }
-        }
-        return largest
     }
 }

@@ -54,6 +54,7 @@ extension Recipe.Train {
             "learning_rate": .number(learningRate), "schedule": .string(schedule.rawValue),
             "warmup_steps": .integer(warmupSteps), "batch_tokens": .integer(batchTokens),
             "micro_tokens": microTokens.map(JSONValue.integer) ?? .null, "max_length": .integer(maximumLength),
+            "max_memory": maximumMemory.map(JSONValue.integer) ?? .null,
             "seed": .integer(Int(seed)),
         ]
         let optimizer: JSONObject = [

@@ -32,8 +32,8 @@ extension Recipe {
     private static let adapterKeys = ["rank", "alpha", "dropout", "targets", "layers", "rslora", "peft"]
     private static let trainKeys = [
         "epochs", "max_steps", "learning_rate", "schedule", "warmup_steps", "batch_tokens", "micro_tokens",
-        "max_length", "seed", "weight_decay", "betas", "epsilon", "clip", "checkpoint_every", "evaluate_every",
-        "compute", "share_prefixes",
+        "max_memory", "max_length", "seed", "weight_decay", "betas", "epsilon", "clip", "checkpoint_every",
+        "evaluate_every", "compute", "share_prefixes",
     ]
     private static let evaluateKeys = ["data", "format", "metric", "where", "sample", "limit", "max_new_tokens"]
 

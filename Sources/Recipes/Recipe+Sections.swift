@@ -108,6 +108,7 @@ extension Recipe.Train {
                 fix: "Raise train.batch_tokens or lower train.max_length; a step must hold the longest row")
         }
         microTokens = try section.integer("micro_tokens", in: 1...Self.maximumTokens)
+        maximumMemory = try section.byteCount("max_memory")
         seed = UInt64(try section.integer("seed", in: 0...Int.max) ?? 0)
         weightDecay = try section.number("weight_decay", "0 or more, less than 1") { $0 >= 0 && $0 < 1 } ?? 0
         betas = try Self.betas(section)
@@ -157,6 +158,16 @@ extension Recipe.Evaluate {
 }
 
 extension SectionReader {
+    /// A number of bytes, such as 2GiB, 800 MB or 1073741824.
+    func byteCount(_ key: String) throws(Diagnostic) -> Int? {
+        guard let node = node(key) else { return nil }
+        let text = try text(node, key)
+        guard let bytes = parsedByteCount(text), bytes > 0 else {
+            throw wrongRange(node, key, "a number of bytes, such as 2GiB or 800MB")
+        }
+        return bytes
+    }
+
     /// One path or a list of them, each once.
     func paths(_ key: String, folder: String) throws(Diagnostic) -> [RecipePath] {
         let node = try required(key)
@@ -197,5 +208,30 @@ extension SectionReader {
             moved.place = node.place + naming(key) + (error.place.map { ", " + $0 } ?? "")
             throw moved
         }
+    }
+}
+
+/// nil if `text` is no whole or decimal number with one of the usual units, or is beyond what fits.
+private func parsedByteCount(_ text: String) -> Int? {
+    let units: [(name: String, bytes: Double)] = [
+        ("kib", 0x1p10), ("mib", 0x1p20), ("gib", 0x1p30), ("tib", 0x1p40), ("kb", 1e3), ("mb", 1e6), ("gb", 1e9),
+        ("tb", 1e12), ("b", 1), ("", 1),
+    ]
+    let lowered = text.lowercased()
+    for unit in units where lowered.hasSuffix(unit.name) {
+        let digits = lowered.dropLast(unit.name.count).trimmingSpaces
+        guard !digits.isEmpty, digits.utf8.allSatisfy({ (48...57).contains($0) || $0 == 46 }),
+            let number = Double(digits)
+        else { return nil }
+        return Int(exactly: (number * unit.bytes).rounded())
+    }
+    return nil
+}
+
+extension Substring {
+    fileprivate var trimmingSpaces: Substring {
+        var rest = self
+        while rest.last == " " { rest.removeLast() }
+        return rest
     }
 }

@@ -69,6 +69,8 @@ package struct Recipe: Sendable, Equatable {
         package var batchTokens: Int
         /// The tokens that are computed at once; nil if memory decides.
         package var microTokens: Int?
+        /// The largest resident set that training may have, in bytes; nil for no limit.
+        package var maximumMemory: Int?
         package var maximumLength: Int
         package var seed: UInt64
         package var weightDecay: Double

@@ -17,5 +17,14 @@ package enum RecipeCode: String, DiagnosticCode, CaseIterable {
     /// `--set` without a key or a value.
     case argument = "E-RECIPE-SET"
 
-    package var exit: ExitStatus { self == .argument ? .usage : .badRecipe }
+    /// The run needs more memory than it may take.
+    case memory = "E-RECIPE-MEMORY"
+
+    package var exit: ExitStatus {
+        switch self {
+        case .argument: .usage
+        case .memory: .unavailable
+        default: .badRecipe
+        }
+    }
 }

@@ -36,7 +36,8 @@ struct RunRecord {
             "instruction_set": .string(workspace.instructionSet.rawValue),
             "compute": .string(workspace.precision.rawValue),
             "train_seconds": .number(summary.trainSeconds), "tokens_per_second": .number(summary.tokensPerSecond),
-            "peak_bytes": .integer(summary.peakBytes), "final_loss": .number(summary.lastLoss),
+            "peak_bytes": .integer(summary.peakBytes), "memory": summary.memory.json,
+            "final_loss": .number(summary.lastLoss),
             "resumed_from": .null,
         ])
     }

@@ -18,7 +18,7 @@ package struct TrainingRun {
 
     /// What is told while it runs.
     package enum Event {
-        case started(totalSteps: Int, parameters: Int)
+        case started(totalSteps: Int, parameters: Int, memory: MemoryPlan)
         case step(TrainingStep, progress: StepProgress)
         case evaluated(step: Int, loss: Double)
     }
@@ -44,6 +44,7 @@ package struct TrainingRun {
         package let trainSeconds: Double
         package let tokensPerSecond: Double
         package let peakBytes: Int
+        package let memory: MemoryPlan
         package let folder: String
         package let adapterDigest: String
     }
@@ -69,15 +70,17 @@ package struct TrainingRun {
         let decoder = preparation.base.decoder
         let config = try PEFTConfig(recipe)
         let adapter = try decoder.attachNewAdapter(config, seed: recipe.train.seed, in: workspace)
+        let memory = try MemoryPlan(preparation, adapter: adapter, in: workspace)
         let planned = preparation.totalSteps
         let total = min(planned, maximumSteps ?? planned)
         var trainer = Trainer(
             decoder, adapter: adapter, optimizer: AdamW(recipe.train),
-            schedule: LearningRateSchedule(recipe.train, totalSteps: planned), seed: recipe.train.seed, in: workspace)
+            schedule: LearningRateSchedule(recipe.train, totalSteps: planned), seed: recipe.train.seed,
+            economy: memory.economy, in: workspace)
         let heldOut = try heldOutBatches()
         try folder.create()
         var metrics = try folder.metricsFile()
-        _ = try report(.started(totalSteps: total, parameters: adapter.parameterCount))
+        _ = try report(.started(totalSteps: total, parameters: adapter.parameterCount, memory: memory))
         let clock = ContinuousClock()
         let start = clock.now
         var (tokens, lastLoss, stopped) = (0, 0.0, false)
@@ -85,7 +88,7 @@ package struct TrainingRun {
             for step in preparation.steps(epoch: epoch) {
                 guard trainer.stepCount < total, !stopped else { break epochs }
                 let begin = clock.now
-                let result = try trainer.step(preparation.microBatches(of: step))
+                let result = try trainer.step(preparation.microBatches(of: step, tokens: memory.microTokens))
                 let now = clock.now
                 tokens += result.rowTokens
                 lastLoss = result.loss
@@ -113,7 +116,8 @@ package struct TrainingRun {
         let digest = try folder.publishAdapter(adapter, preparation: preparation, digests: digests)
         let summary = Summary(
             steps: trainer.stepCount, lastLoss: lastLoss, trainSeconds: trainSeconds,
-            tokensPerSecond: Double(tokens) / max(trainSeconds, 1e-9), peakBytes: peak, folder: folder.path,
+            tokensPerSecond: Double(tokens) / max(trainSeconds, 1e-9), peakBytes: peak, memory: memory,
+            folder: folder.path,
             adapterDigest: digest)
         try folder.writeRecord(
             RunRecord(

@@ -8,17 +8,32 @@ package enum ProcessMemory {
     /// The resident set now, in bytes.
     package static var residentBytes: Int { value("VmRSS:") }
 
-    private static func value(_ key: String) -> Int {
-        let descriptor = open("/proc/self/status", O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return 0 }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 8192)
-        let count = read(descriptor, &bytes, bytes.count)
-        guard count > 0 else { return 0 }
-        for line in String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n") where line.hasPrefix(key) {
+    /// What this process can still get without swapping: what the system has available, or what is left of its control
+    /// group's limit if that is less.
+    package static var obtainableBytes: Int {
+        let system = value("MemAvailable:", in: "/proc/meminfo")
+        guard let limit = number(in: "/sys/fs/cgroup/memory.max"),
+            let used = number(in: "/sys/fs/cgroup/memory.current")
+        else { return system == 0 ? Int.max / 2 : system }
+        return min(system == 0 ? Int.max / 2 : system, max(0, limit - used))
+    }
+
+    private static func number(in file: String) -> Int? { Int(text(of: file).split(separator: "\n").first ?? "") }
+
+    private static func value(_ key: String, in file: String = "/proc/self/status") -> Int {
+        for line in text(of: file).split(separator: "\n") where line.hasPrefix(key) {
             let fields = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
             return fields.count > 1 ? (Int(fields[1]) ?? 0) * 1024 : 0
         }
         return 0
+    }
+
+    private static func text(of file: String) -> String {
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return "" }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 8192)
+        let count = read(descriptor, &bytes, bytes.count)
+        return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : ""
     }
 }

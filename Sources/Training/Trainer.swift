@@ -26,21 +26,25 @@ package struct Trainer {
     private let parameters: [Parameter]
     private let schedule: LearningRateSchedule
     private let seed: UInt64
+    private let economy: MemoryEconomy
     private let workspace: Workspace
     package private(set) var optimizer: AdamW
     /// Steps done.
     package private(set) var stepCount = 0
 
-    /// - Parameter seed: of dropout, together with the step.
+    /// - Parameters:
+    ///   - seed: of dropout, together with the step.
+    ///   - economy: how steps trade time for memory.
     package init(
         _ decoder: Decoder, adapter: AttachedAdapter, optimizer: AdamW, schedule: LearningRateSchedule, seed: UInt64,
-        in workspace: Workspace
+        economy: MemoryEconomy = MemoryEconomy(), in workspace: Workspace
     ) {
         self.decoder = decoder
         parameters = adapter.parameters
         self.optimizer = optimizer
         self.schedule = schedule
         self.seed = seed
+        self.economy = economy
         self.workspace = workspace
     }
 
@@ -53,7 +57,7 @@ package struct Trainer {
         for (index, batch) in microBatches.enumerated() {
             let tape = Tape(workspace, recording: true)
             let key = CounterRandom(seed: seed, .dropout, index: UInt64(stepCount)).bits(at: UInt64(index))
-            let result = decoder.loss(batch, on: tape, dropoutKey: key)
+            let result = decoder.loss(batch, on: tape, dropoutKey: key, economy: economy)
             for (value, weight) in zip(result.perPrediction, batch.predictionWeights) {
                 loss += Double(value) * Double(weight)
             }
@@ -82,7 +86,7 @@ package struct Trainer {
     package func evaluate(_ batches: [PackedBatch]) -> Double {
         var (loss, weight) = (0.0, 0.0)
         for batch in batches {
-            let result = decoder.loss(batch, on: Tape(workspace, recording: false))
+            let result = decoder.loss(batch, on: Tape(workspace, recording: false), economy: economy)
             for (value, weight) in zip(result.perPrediction, batch.predictionWeights) {
                 loss += Double(value) * Double(weight)
             }

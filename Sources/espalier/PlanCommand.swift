@@ -12,10 +12,11 @@ struct PlanCommand: ParsableCommand {
 
     @OptionGroup var recipe: RecipeOptions
     @OptionGroup var threads: ThreadOptions
+    @OptionGroup var memory: MemoryOption
     @OptionGroup var output: JSONOption
 
     func run() throws {
-        let loaded = try recipe.load()
+        let loaded = try recipe.load(extra: memory.overrides)
         let workspace = threads.workspace(for: loaded)
         let plan = try RunPlan(Preparation(loaded, in: workspace), in: workspace)
         if output.json { try Console.write(plan.json) } else { try Console.write(plan.text) }

@@ -41,3 +41,11 @@ struct JSONOption: ParsableArguments {
     @Flag(help: "Print one JSON document on stdout and nothing else there.")
     var json = false
 }
+
+struct MemoryOption: ParsableArguments {
+    @Option(
+        help: "The most memory that training may take, such as 2GiB; what it computes at once is chosen accordingly.")
+    var maxMemory: String?
+
+    var overrides: [String] { maxMemory.map { ["train.max_memory=\($0)"] } ?? [] }
+}

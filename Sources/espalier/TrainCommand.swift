@@ -32,13 +32,15 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Stop after this many optimiser steps; the schedule stays that of the whole run.")
     var maxSteps: Int?
 
+    @OptionGroup var memory: MemoryOption
+
     func validate() throws {
         if let maxSteps, maxSteps < 1 { throw ValidationError("--max-steps takes 1 or more") }
         if resume, fresh { throw ValidationError("--resume and --fresh exclude each other") }
     }
 
     func run() throws {
-        let loaded = try recipe.load()
+        let loaded = try recipe.load(extra: memory.overrides)
         let folder = try RunFolder(out ?? loaded.out.resolved, replacing: fresh || resume)
         if resume {
             if folder.isFinished {
@@ -62,12 +64,14 @@ struct TrainCommand: ParsableCommand {
                     "folder": .string(summary.folder), "steps": .integer(summary.steps),
                     "final_loss": .number(summary.lastLoss), "train_seconds": .number(summary.trainSeconds),
                     "tokens_per_second": .number(summary.tokensPerSecond), "peak_bytes": .integer(summary.peakBytes),
+                    "predicted_peak_bytes": .integer(summary.memory.peakBytes),
                     "adapter_sha256": .string(summary.adapterDigest),
                 ]))
         } else {
             Console.note(
                 "\(summary.steps) steps in \(durationText(summary.trainSeconds)), "
-                    + "\(decimal(summary.tokensPerSecond, 0)) tokens/s, peak memory \(bytesText(summary.peakBytes)).")
+                    + "\(decimal(summary.tokensPerSecond, 0)) tokens/s, peak memory \(bytesText(summary.peakBytes)) "
+                    + "(predicted \(bytesText(summary.memory.peakBytes))).")
             Console.note("The adapter is in \(escaped(folder.adapterPath)).")
         }
     }
@@ -81,8 +85,9 @@ struct ProgressLine {
 
     mutating func show(_ event: TrainingRun.Event) {
         switch event {
-        case .started(let steps, let parameters):
+        case .started(let steps, let parameters, let memory):
             Console.note("Training \(parameters) parameters for \(steps) steps.")
+            Console.note("Predicted memory: \(memory.text).")
         case .step(let step, let progress):
             let text =
                 "step \(progress.step)/\(progress.totalSteps)  loss \(decimal(step.loss, 4))  "

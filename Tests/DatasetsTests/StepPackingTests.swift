@@ -53,6 +53,13 @@ import Testing
         #expect(StepPacking.parts(of: [], lengths: lengths, tokens: 40).isEmpty)
     }
 
+    @Test(arguments: 1...6) func equalPartsAreInOrderAndNotEmpty(count: Int) {
+        let lengths = [90, 1, 1, 1, 1, 6]
+        let parts = StepPacking.parts(of: Array(lengths.indices), lengths: lengths, count: count)
+        #expect(parts.count == count && parts.flatMap { Array($0) } == Array(lengths.indices))
+        #expect(parts.allSatisfy { !$0.isEmpty })
+    }
+
     @Test func keyedNumbersAreEvenAndIndependent() {
         var counts = [Int](repeating: 0, count: 7)
         var random = KeyedRandom(seed: 5, purpose: .bootstrap)

@@ -13,6 +13,18 @@ import Testing
             bytes: Array(text.utf8), folder: "recipes", overrides: overrides.map { try RecipeOverride(parsing: $0) })
     }
 
+    @Test(arguments: [
+        ("2GiB", 2 << 30), ("800MB", 800_000_000), ("1.5 gib", 3 << 29), ("1073741824", 1 << 30), ("64 KiB", 65_536),
+    ]) func readsANumberOfBytes(text: String, bytes: Int) throws {
+        let recipe = try read(Self.least + "train: {max_memory: \(text)}\n")
+        #expect(recipe.train.maximumMemory == bytes)
+    }
+
+    @Test(arguments: ["2 gigs", "-1GiB", "0", "1e9", "GiB", "1.2.3MB", "99999999999TiB", "nan"])
+    func refusesWhatIsNoNumberOfBytes(text: String) {
+        #expect(throws: Diagnostic.self) { try read(Self.least + "train: {max_memory: '\(text)'}\n") }
+    }
+
     @Test func fillsInEveryDefault() throws {
         let recipe = try read(Self.least)
         #expect(recipe.base.resolved == "recipes/b.gguf" && recipe.base.written == "b.gguf")

@@ -73,6 +73,58 @@ import Training
         }
     }
 
+    @Test func recomputedLayersTrainWithTheSameBits() throws {
+        let batch = PackedBatch((0..<4).map { example($0, count: 30, learned: 10) }, sharingPrefixes: true)
+        for precision in Precision.allCases {
+            let workspace = Workspace(threadCount: 2, precision: precision)
+            var losses: [[Double]] = []
+            var weights: [[[Float]]] = []
+            var peaks: [Int] = []
+            for recomputes in [false, true] {
+                let decoder = try BaseFiles(Fixture.path("models/llama_gqa")).makeDecoder(
+                    in: workspace, cache: DigestCache(path: nil))
+                var config = PEFTConfig()
+                config.targetModules = .allLinear
+                config.dropout = 0.1
+                let adapter = try decoder.attachNewAdapter(config, seed: 5, in: workspace)
+                var trainer = Trainer(
+                    decoder, adapter: adapter, optimizer: AdamW(),
+                    schedule: LearningRateSchedule(peak: 1e-2, shape: .constant, warmupSteps: 0, totalSteps: 9),
+                    seed: 5, economy: MemoryEconomy(recomputesLayers: recomputes), in: workspace)
+                losses.append(try (0..<3).map { _ in try trainer.step([batch]).loss })
+                weights.append(adapter.parameters.map { $0.floats!.elements })
+                let stage = Workspace(rehearsing: workspace)
+                let tape = Tape(stage, recording: true)
+                tape.backward(
+                    from: decoder.loss(
+                        batch, on: tape, dropoutKey: 1, economy: MemoryEconomy(recomputesLayers: recomputes)
+                    ).sum)
+                peaks.append(stage.buffers.statistics.peakBytesInUse)
+            }
+            #expect(losses[0] == losses[1] && weights[0] == weights[1])
+            #expect(peaks[1] < peaks[0])
+        }
+    }
+
+    @Test func aRehearsalTakesTheBuffersOfTheStepAndChangesNothing() throws {
+        let decoder = try BaseFiles(Fixture.path("models/llama_gqa")).makeDecoder(in: workspace)
+        var config = PEFTConfig()
+        config.targetModules = .allLinear
+        let adapter = try decoder.attachNewAdapter(config, seed: 5, in: workspace)
+        let batch = PackedBatch((0..<6).map { example($0, count: 60, learned: 10) }, sharingPrefixes: true)
+        func walk(in workspace: Workspace) -> BufferPool.Statistics {
+            let tape = Tape(workspace, recording: true)
+            tape.backward(from: decoder.loss(batch, on: tape).sum)
+            return workspace.buffers.statistics
+        }
+        let before = adapter.parameters.map { $0.floats!.elements }
+        let rehearsed = walk(in: Workspace(rehearsing: workspace))
+        for parameter in adapter.parameters { parameter.clearGradient() }
+        #expect(adapter.parameters.map { $0.floats!.elements } == before)
+        let played = walk(in: Workspace(threadCount: 2))
+        #expect(rehearsed == played && rehearsed.peakBytesInUse > 1 << 20)
+    }
+
     @Test func aLossThatIsNoNumberStopsTheRun() throws {
         var (trainer, adapter) = try trainer()
         adapter.parameters[0].replace(

@@ -16,14 +16,23 @@ package func add(_ a: Variable, _ b: Variable, scale: Float = 1) -> Variable {
         if scale == 1 {
             adjoints.give(dy, to: db)
         } else {
-            adjoints.add(to: db) { d, accumulate in
-                workspace.threads.forEachRange(count, grain: elementGrain) { range, _ in
-                    let start = range.lowerBound
-                    workspace.kernels.add_scaled(
-                        d + start, dy.pointer + start, scale, range.count, accumulate ? 1 : 0)
-                }
-            }
+            adjoints.add(to: db) { d, accumulate in workspace.addScaled(dy, scale, to: d, accumulating: accumulate) }
         }
         adjoints.give(dy, to: da)
+    }
+}
+
+extension Workspace {
+    /// y (+)= scale · x, element by element; y may be x.
+    func addScaled(
+        _ x: UnsafePointer<Float>, count: Int, _ scale: Float, to y: UnsafeMutablePointer<Float>, accumulating: Bool
+    ) {
+        threads.forEachRange(count, grain: elementGrain) { range, _ in
+            kernels.add_scaled(y + range.lowerBound, x + range.lowerBound, scale, range.count, accumulating ? 1 : 0)
+        }
+    }
+
+    func addScaled(_ x: Tensor, _ scale: Float, to y: UnsafeMutablePointer<Float>, accumulating: Bool) {
+        addScaled(x.pointer, count: x.shape.count, scale, to: y, accumulating: accumulating)
     }
 }

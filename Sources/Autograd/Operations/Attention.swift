@@ -38,15 +38,26 @@ package func attention(
 ) -> Variable {
     let workspace = q.tape.workspace
     precondition(q.value.shape[0] == plan.rowCount, "q \(q.value.shape) for a plan of \(plan.rowCount) rows")
-    let call = AttentionCall(q: q.value, k: k.value.pointer, v: v.value.pointer, plan: plan, settings: settings)
-    let (y, lse) = call.forward(in: workspace)
-    let (savedQ, savedK, savedV) = (q.value, k.value, v.value)
+    // Where products are in bf16, q, k and v are rounded before their first use: the backward pass sees them so, and
+    // probabilities computed from other scores would not add up to 1.
+    let (keptQ, keptK, keptV) = (q.kept, k.kept, v.kept)
+    let (roundedK, roundedV) = (keptK.floats(in: workspace), keptV.floats(in: workspace))
+    let call = AttentionCall(
+        q: keptQ.floats(in: workspace), k: roundedK.pointer, v: roundedV.pointer, plan: plan, settings: settings)
+    let (output, lse) = call.forward(in: workspace)
+    withExtendedLifetime((roundedK, roundedV)) {}
+    let forms = ActivationForms()
+    let isNeeded = q.tape.isRecording && (q.node != nil || k.node != nil || v.node != nil)
+    let keptOutput = isNeeded ? forms.kept(output, in: workspace) : nil
     let (dqSlot, dkSlot, dvSlot) = (q.slot, k.slot, v.slot)
-    return q.tape.record(y, from: q, k, v) { dy, adjoints in
+    return q.tape.record(output, from: q, k, v, forms: forms) { dy, adjoints in
+        guard let keptOutput else { return }
+        let (k, v) = (keptK.floats(in: workspace), keptV.floats(in: workspace))
         let call = AttentionCall(
-            q: savedQ, k: savedK.pointer, v: savedV.pointer, plan: plan, settings: settings)
-        let gradients = call.backward(y: y, dy: dy, lse: lse, keyShape: savedK.shape, in: workspace)
-        withExtendedLifetime((savedK, savedV)) {}
+            q: keptQ.floats(in: workspace), k: k.pointer, v: v.pointer, plan: plan, settings: settings)
+        let gradients = call.backward(
+            y: keptOutput.floats(in: workspace), dy: dy, lse: lse, keyShape: k.shape, in: workspace)
+        withExtendedLifetime((k, v)) {}
         adjoints.give(gradients.dq, to: dqSlot)
         adjoints.give(gradients.dk, to: dkSlot)
         adjoints.give(gradients.dv, to: dvSlot)

@@ -27,10 +27,11 @@ package struct CrossEntropy {
 
 /// Cross-entropy of softmax(h·wᵀ) with h [P, C] (one row for each distinct row of `predictions`), w [V, C].
 ///
-/// The [P, V] logits exist only some rows at a time, about 64 MB of them: each chunk is turned into its loss and its
-/// gradient, which costs no second product. Softcap as in Gemma 2: logits become cap · tanh(logits / cap).
+/// The [P, V] logits exist only some rows at a time, about `logitBytes` of them: each chunk is turned into its loss and
+/// its gradient, which costs no second product. Softcap as in Gemma 2: logits become cap · tanh(logits / cap).
 package func crossEntropy(
-    _ hidden: Variable, head w: Parameter, predictions: Predictions, logitScale: Float = 1, softcap: Float? = nil
+    _ hidden: Variable, head w: Parameter, predictions: Predictions, logitScale: Float = 1, softcap: Float? = nil,
+    logitBytes: Int = 64 << 20
 ) -> CrossEntropy {
     let tape = hidden.tape
     let workspace = tape.workspace
@@ -43,7 +44,7 @@ package func crossEntropy(
     var losses = [Float](repeating: 0, count: predictions.count)
     var dHidden = needsHidden ? Tensor(hidden.value.shape, in: workspace) { _ in } : nil  // written chunk by chunk
     var dHead: Tensor?
-    let chunkRows = max(16, min(512, (16 << 20) / vocabulary))
+    let chunkRows = max(16, min(512, logitBytes / (4 * vocabulary)))
     for start in stride(from: 0, to: rows, by: chunkRows) {
         let chunk = start..<min(rows, start + chunkRows)
         let logits = Tensor(Shape(chunk.count, vocabulary), in: workspace) { logits in
@@ -78,12 +79,12 @@ package func crossEntropy(
         let scale = dy[0]
         if let dh {
             adjoints.add(to: slot) { out, accumulate in
-                workspace.kernels.add_scaled(out, dh.pointer, scale, dh.shape.count, accumulate ? 1 : 0)
+                workspace.addScaled(dh, scale, to: out, accumulating: accumulate)
             }
         }
         if let dw {
             w.accumulateGradient(in: workspace) { out, accumulate in
-                workspace.kernels.add_scaled(out, dw.pointer, scale, dw.shape.count, accumulate ? 1 : 0)
+                workspace.addScaled(dw, scale, to: out, accumulating: accumulate)
             }
         }
     }

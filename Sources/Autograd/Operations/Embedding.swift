@@ -31,16 +31,19 @@ package func gatherRows(_ x: Variable, _ rows: [Int32]) -> Variable {
     let (count, width) = (x.value.shape[0], x.value.shape[1])
     precondition(rows.allSatisfy { $0 >= 0 && Int($0) < count }, "rows beyond the \(count) of x")
     let y = Tensor(Shape(rows.count, width), in: workspace) { y in
-        for (i, row) in rows.enumerated() {
-            (y + i * width).update(from: x.value.pointer + Int(row) * width, count: width)
+        workspace.threads.forEachRange(rows.count, grain: rowGrain(width: width)) { range, _ in
+            for i in range { (y + i * width).update(from: x.value.pointer + Int(rows[i]) * width, count: width) }
         }
     }
     let slot = x.slot
     return x.tape.record(y, from: x) { dy, adjoints in
         adjoints.add(to: slot) { dx, accumulate in
-            if !accumulate { dx.initialize(repeating: 0, count: count * width) }
-            for (i, row) in rows.enumerated() {
-                workspace.kernels.add_scaled(dx + Int(row) * width, dy.pointer + i * width, 1, width, 1)
+            // One task, in the order of the rows: several of them may be the same.
+            workspace.threads.forEach(1) { _, _ in
+                if !accumulate { dx.initialize(repeating: 0, count: count * width) }
+                for (i, row) in rows.enumerated() {
+                    workspace.kernels.add_scaled(dx + Int(row) * width, dy.pointer + i * width, 1, width, 1)
+                }
             }
         }
     }

@@ -39,25 +39,38 @@ package func gatedActivation(_ gate: Variable, _ up: Variable?, _ activation: Ac
                 activation.kernel)
         }
     }
-    let (savedGate, savedUp) = (gate.value, up?.value)
+    guard gate.tape.isRecording else { return gate.tape.constant(y) }
+    let (savedGate, savedUp) = (gate.kept, up?.kept)
     let (gateSlot, upSlot) = (gate.slot, up?.slot)
     return gate.tape.record(y, from: gate, up ?? gate) { dy, adjoints in
-        adjoints.add(to: gateSlot) { dgate, accumulate in
-            workspace.threads.forEachRange(count, grain: elementGrain) { range, _ in
-                let start = range.lowerBound
-                workspace.kernels.gated_backward(
-                    dgate + start, nil, dy.pointer + start, savedGate.pointer + start,
-                    savedUp.map { $0.pointer + start }, range.count, activation.kernel, accumulate ? 1 : 0, 0)
-            }
-        }
-        guard let upSlot else { return }
-        adjoints.add(to: upSlot) { dup, accumulate in
-            workspace.threads.forEachRange(count, grain: elementGrain) { range, _ in
-                let start = range.lowerBound
-                workspace.kernels.gated_backward(
-                    nil, dup + start, dy.pointer + start, savedGate.pointer + start,
-                    savedUp.map { $0.pointer + start }, range.count, activation.kernel, 0, accumulate ? 1 : 0)
-            }
+        let gradients = gatedGradients(
+            dy, gate: savedGate, up: savedUp, activation, needsUp: upSlot?.isNeeded == true, in: workspace)
+        adjoints.give(gradients.dgate, to: gateSlot)
+        if let dup = gradients.dup, let upSlot { adjoints.give(dup, to: upSlot) }
+    }
+}
+
+private func gatedGradients(
+    _ dy: Tensor, gate: KeptActivation, up: KeptActivation?, _ activation: Activation, needsUp: Bool,
+    in workspace: Workspace
+) -> (dgate: Tensor, dup: Tensor?) {
+    let grain = elementGrain
+    workspace.reserveScratch(count: 2 * grain)
+    var dgate = Tensor(dy.shape, in: workspace) { _ in }  // written with dup, element by element
+    var dup = needsUp ? Tensor(dy.shape, in: workspace) { _ in } : nil
+    func run(_ dgate: UnsafeMutablePointer<Float>, _ dup: UnsafeMutablePointer<Float>?) {
+        workspace.threads.forEachRange(dy.shape.count, grain: grain) { range, worker in
+            let (start, scratch) = (range.lowerBound, workspace.scratch(worker: worker))
+            let gate = gate.floats(range, scratch: scratch, workspace.kernels)
+            let up = up?.floats(range, scratch: scratch + grain, workspace.kernels)
+            workspace.kernels.gated_backward(
+                dgate + start, dup.map { $0 + start }, dy.pointer + start, gate, up, range.count, activation.kernel,
+                0, 0)
         }
     }
+    dgate.update(in: workspace) { dgate in
+        guard needsUp else { return run(dgate, nil) }
+        dup?.update(in: workspace) { run(dgate, $0) }
+    }
+    return (dgate, dup)
 }

@@ -26,23 +26,32 @@ package func layerNorm(_ x: Variable, gain: Parameter?, bias: Parameter?, epsilo
             }
         }
     }
-    let (savedX, slot, centres, scales) = (x.value, x.slot, means, inverses)
+    guard x.tape.isRecording, x.node != nil || gain?.isTrainable == true || bias?.isTrainable == true else {
+        return x.tape.constant(y)
+    }
+    let (savedX, slot, centres, scales) = (x.kept, x.slot, means, inverses)
     return x.tape.record(y, from: x, parameters: [gain, bias]) { dy, adjoints in
+        workspace.reserveScratch(count: grain * width)
         adjoints.add(to: slot) { dx, accumulate in
-            workspace.threads.forEachRange(rows, grain: grain) { range, _ in
+            workspace.threads.forEachRange(rows, grain: grain) { range, worker in
                 let start = range.lowerBound
+                let x = savedX.floats(
+                    start * width..<range.upperBound * width, scratch: workspace.scratch(worker: worker),
+                    workspace.kernels)
                 workspace.kernels.layer_norm_backward(
-                    dx + start * width, nil, nil, dy.pointer + start * width, savedX.pointer + start * width,
-                    gains?.pointer, centres.pointer + start, scales.pointer + start, range.count, width,
+                    dx + start * width, nil, nil, dy.pointer + start * width, x, gains?.pointer,
+                    centres.pointer + start, scales.pointer + start, range.count, width,
                     accumulate ? 1 : 0)
             }
         }
         func accumulate(_ parameter: Parameter?, isGain: Bool) {
             parameter?.accumulateGradient(in: workspace) { sums, accumulate in
+                let x = savedX.floats(in: workspace)
                 if !accumulate { sums.initialize(repeating: 0, count: width) }
                 workspace.kernels.layer_norm_backward(
-                    nil, isGain ? sums : nil, isGain ? nil : sums, dy.pointer, savedX.pointer, nil, centres.pointer,
+                    nil, isGain ? sums : nil, isGain ? nil : sums, dy.pointer, x.pointer, nil, centres.pointer,
                     scales.pointer, rows, width, 0)
+                withExtendedLifetime(x) {}
             }
         }
         accumulate(gain, isGain: true)

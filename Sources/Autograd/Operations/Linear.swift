@@ -29,19 +29,18 @@ package func linear(
     precondition(x.value.shape[1] == inputs, "x \(x.value.shape) for a weight \(w.shape)")
     var projected: Tensor?  // scale-free dropout(x)·Aᵀ, [T, rank]
     let y = Tensor(Shape(rows, outputs), in: workspace) { y in
-        projected = multiply(x.value, by: w, lowRank, into: y, in: workspace)
+        projected = multiply(x, by: w, lowRank, into: y)
         if let bias { addBias(bias, to: y, rows: rows, in: workspace) }
     }
-    let keepsInput = w.isTrainable || lowRank?.a.isTrainable == true
-    let savedX = keepsInput ? x.value : nil
+    let keepsInput = x.tape.isRecording && (w.isTrainable || lowRank?.a.isTrainable == true)
+    let savedX = keepsInput ? x.kept : nil
     let slot = x.slot
     return x.tape.record(y, from: x, parameters: [w, bias, lowRank?.a, lowRank?.b]) { dy, adjoints in
         if let bias { accumulateColumnSums(of: dy, into: bias, in: workspace) }
         if let savedX {
             w.accumulateGradient(in: workspace) { dw, accumulate in
                 workspace.multiplyOuter(
-                    dy.pointer, outputs: outputs, savedX.pointer, inputs: inputs, rows: rows, into: dw,
-                    accumulating: accumulate)
+                    dy.pointer, outputs: outputs, savedX, into: dw, accumulating: accumulate)
             }
         }
         if let lowRank, let projected {
@@ -56,15 +55,21 @@ package func linear(
 
 /// y = x·wᵀ + scale · dropout(x)·Aᵀ·Bᵀ; returns dropout(x)·Aᵀ.
 private func multiply(
-    _ x: Tensor, by w: Parameter, _ term: LowRankTerm?, into y: UnsafeMutablePointer<Float>, in workspace: Workspace
+    _ x: Variable, by w: Parameter, _ term: LowRankTerm?, into y: UnsafeMutablePointer<Float>
 ) -> Tensor? {
-    let (rows, inputs) = (x.shape[0], x.shape[1])
+    let workspace = x.tape.workspace
+    let (rows, inputs) = (x.value.shape[0], x.value.shape[1])
     guard let term else {
-        workspace.multiply(x.pointer, rows: rows, byTransposeOf: w, into: y, accumulating: false)
+        if workspace.blocks(of: w, rows: rows) == nil, let packed = x.packed(room: 0) {
+            packed.keepOnly(depth: inputs)
+            packed.multiply(byTransposeOf: w, into: y, accumulating: false)
+        } else {
+            workspace.multiply(x.value.pointer, rows: rows, byTransposeOf: w, into: y, accumulating: false)
+        }
         return nil
     }
     let rank = term.a.shape[0]
-    let input = term.dropout.map { $0.applied(to: x, in: workspace) } ?? x
+    let input = term.dropout.map { $0.applied(to: x.value, in: workspace) } ?? x.value
     defer { withExtendedLifetime(input) {} }
     if let blocks = workspace.blocks(of: w, rows: rows) {
         let projected = Tensor(Shape(rows, rank), in: workspace) {
@@ -72,14 +77,15 @@ private func multiply(
         }
         term.b.withFloats(in: workspace) { b in
             workspace.multiply(
-                x.pointer, rows: rows, byTransposeOf: blocks,
+                x.value.pointer, rows: rows, byTransposeOf: blocks,
                 lowRank: LowRankFactor(p: projected.pointer, b: b, rank: rank, scale: term.scale), into: y,
                 accumulating: false)
         }
         return projected
     }
-    // [x | scale · p]·[w | B]ᵀ is one product, and x is packed once.
-    if let packed = workspace.packed(x.pointer, rows: rows, depth: inputs, extra: rank, byTranspose: true) {
+    // [x | scale · p]·[w | B]ᵀ is one product, and x is packed once for all layers that take it.
+    if let packed = x.packed(room: rank) {
+        packed.keepOnly(depth: inputs)
         let projected = Tensor(Shape(rows, rank), in: workspace) {
             if term.dropout == nil {
                 packed.multiply(byTransposeOf: term.a, into: $0, accumulating: false)
@@ -94,7 +100,7 @@ private func multiply(
     let projected = Tensor(Shape(rows, rank), in: workspace) {
         workspace.multiply(input.pointer, rows: rows, byTransposeOf: term.a, into: $0, accumulating: false)
     }
-    workspace.multiply(x.pointer, rows: rows, byTransposeOf: w, into: y, accumulating: false)
+    workspace.multiply(x.value.pointer, rows: rows, byTransposeOf: w, into: y, accumulating: false)
     let outputs = w.shape[0]
     term.b.withFloats(in: workspace) { b in
         workspace.multiply(
@@ -108,20 +114,21 @@ private func multiply(
 extension LowRankTerm {
     /// Adds the gradients of A and B, and with those of the whole layer's product dx = dy·w + scale · (dy·B)·A.
     fileprivate func backward(
-        _ dy: Tensor, weight w: Parameter, x: Tensor?, projected: Tensor, slot: Slot, adjoints: Adjoints
+        _ dy: Tensor, weight w: Parameter, x: KeptActivation?, projected: Tensor, slot: Slot, adjoints: Adjoints
     ) {
         let workspace = adjoints.workspace
-        let (rows, rank, inputs) = (dy.shape[0], a.shape[0], a.shape[1])
+        let (rows, rank) = (dy.shape[0], a.shape[0])
         addGradientOfB(dy, projected: projected, in: workspace)
         guard slot.isNeeded || a.isTrainable else { return }
         let packed = workspace.packed(dy.pointer, rows: rows, depth: dy.shape[1], extra: rank, byTranspose: false)
         let dprojected = gradientOfProjection(dy, packed: packed, in: workspace)
         if let x, a.isTrainable {
-            let input = dropout.map { $0.applied(to: x, in: workspace) } ?? x
+            let input = dropout.map {
+                KeptActivation($0.applied(to: x.floats(in: workspace), in: workspace), in: workspace)
+            }
             a.accumulateGradient(in: workspace) { da, accumulate in
                 workspace.multiplyOuter(
-                    dprojected.pointer, outputs: rank, input.pointer, inputs: inputs, rows: rows, into: da,
-                    accumulating: accumulate)
+                    dprojected.pointer, outputs: rank, input ?? x, into: da, accumulating: accumulate)
             }
         }
         if let packed, dropout == nil {
@@ -163,7 +170,9 @@ extension LowRankTerm {
             }
         }
         if packed != nil {
-            result.update(in: workspace) { workspace.kernels.add_scaled($0, $0, scale, rows * rank, 0) }
+            result.update(in: workspace) {
+                workspace.addScaled($0, count: rows * rank, scale, to: $0, accumulating: false)
+            }
         }
         return result
     }

@@ -22,20 +22,28 @@ package func rmsNorm(_ x: Variable, gain: Parameter, offset: Float = 0, epsilon:
             }
         }
     }
-    let (savedX, slot, scales) = (x.value, x.slot, inverses)
+    guard x.tape.isRecording, x.node != nil || gain.isTrainable else { return x.tape.constant(y) }
+    let (savedX, slot, scales) = (x.kept, x.slot, inverses)
     return x.tape.record(y, from: x, parameters: [gain]) { dy, adjoints in
+        let grain = rowGrain(width: width)
+        workspace.reserveScratch(count: grain * width)
         adjoints.add(to: slot) { dx, accumulate in
-            workspace.threads.forEachRange(rows, grain: rowGrain(width: width)) { range, _ in
+            workspace.threads.forEachRange(rows, grain: grain) { range, worker in
                 let start = range.lowerBound
+                let x = savedX.floats(
+                    start * width..<range.upperBound * width, scratch: workspace.scratch(worker: worker),
+                    workspace.kernels)
                 workspace.kernels.rms_norm_backward(
-                    dx + start * width, nil, dy.pointer + start * width, savedX.pointer + start * width,
-                    gains.pointer, offset, scales.pointer + start, range.count, width, accumulate ? 1 : 0)
+                    dx + start * width, nil, dy.pointer + start * width, x, gains.pointer, offset,
+                    scales.pointer + start, range.count, width, accumulate ? 1 : 0)
             }
         }
         gain.accumulateGradient(in: workspace) { dgain, accumulate in
+            let x = savedX.floats(in: workspace)
             if !accumulate { dgain.initialize(repeating: 0, count: width) }
             workspace.kernels.rms_norm_backward(
-                nil, dgain, dy.pointer, savedX.pointer, gains.pointer, offset, scales.pointer, rows, width, 0)
+                nil, dgain, dy.pointer, x.pointer, gains.pointer, offset, scales.pointer, rows, width, 0)
+            withExtendedLifetime(x) {}
         }
     }
 }

@@ -61,6 +61,8 @@ package struct DigestCache: Sendable {
             return known
         }
         let digest = try compute()
+        // What was read for the digest alone need not stay in this process's memory.
+        for file in files { file.advise(.notNeeded) }
         Self.store(digest, key: key, files: files, in: path)
         return digest
     }

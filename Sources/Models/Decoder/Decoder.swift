@@ -46,7 +46,8 @@ package final class Decoder: Module {
         if let embeddingNorm { h = embeddingNorm(h) }
         for (index, layer) in layers.enumerated() {
             observe(index, h)
-            h = layer(h, context, spec: spec, index: index)
+            let run = { [spec] (h: Variable) in layer(h, context, spec: spec, index: index) }
+            h = context.recomputesLayers ? recomputing(h, run) : run(h)
         }
         observe(layers.count, h)
         return h
@@ -64,11 +65,14 @@ package final class Decoder: Module {
     /// - Parameters:
     ///   - dropoutKey: of this step; nil: evaluation, no dropout.
     ///   - paddedLength: as in `trace`.
+    ///   - economy: what is computed twice, or in smaller parts, to take less memory.
     package func loss(
-        _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64? = nil, paddedLength: Int? = nil
+        _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64? = nil, paddedLength: Int? = nil,
+        economy: MemoryEconomy = MemoryEconomy()
     ) -> CrossEntropy {
         let context = ForwardContext(
-            batch: batch, spec: spec, workspace: tape.workspace, dropoutKey: dropoutKey, paddedLength: paddedLength)
+            batch: batch, spec: spec, workspace: tape.workspace, dropoutKey: dropoutKey,
+            recomputesLayers: economy.recomputesLayers, paddedLength: paddedLength)
         let h = states(of: batch.tokens, context, on: tape)
         let predictions = Predictions(
             rows: batch.predictionIndices, targets: batch.predictionTargets, weights: batch.predictionWeights)
@@ -76,7 +80,14 @@ package final class Decoder: Module {
         let predicting = finalNorm(gatherRows(h, predictions.distinctRows))
         return crossEntropy(
             predicting, head: head.weight, predictions: predictions, logitScale: spec.logitScale,
-            softcap: spec.logitSoftcap)
+            softcap: spec.logitSoftcap, logitBytes: economy.logitBytes)
+    }
+}
+
+extension Decoder {
+    /// Reads every matrix once, so that the pages of mapped files are in memory.
+    package func touchWeights(in workspace: Workspace) {
+        for (_, parameter) in allParameters() where parameter.shape.rank == 2 { parameter.touch(in: workspace) }
     }
 }
 
@@ -99,5 +110,18 @@ private final class DecoderBody: Module {
         if let norm = decoder.embeddingNorm { list.append((names.embeddingNorm, norm)) }
         list += decoder.layers.enumerated().map { ("\(names.layers).\($0)", $1 as any Module) }
         return list + [(names.finalNorm, decoder.finalNorm)]
+    }
+}
+
+/// How a pass over a decoder trades time for memory.
+package struct MemoryEconomy: Sendable, Equatable {
+    /// Whether a layer keeps only its input and is computed once more in the backward pass.
+    package var recomputesLayers = false
+    /// The most bytes of logits that exist at once.
+    package var logitBytes = 64 << 20
+
+    package init(recomputesLayers: Bool = false, logitBytes: Int = 64 << 20) {
+        self.recomputesLayers = recomputesLayers
+        self.logitBytes = logitBytes
     }
 }

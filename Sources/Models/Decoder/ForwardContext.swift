@@ -8,6 +8,8 @@ struct ForwardContext {
     /// Of every row in its sequence.
     let positions: [Int32]
     let dropoutKey: UInt64?
+    /// Whether layers keep only their input for the backward pass.
+    let recomputesLayers: Bool
     let cache: KeyValueCache?
     /// The rows of the cache that the new keys and values go to.
     let cacheRows: [Int]
@@ -17,8 +19,8 @@ struct ForwardContext {
     ///
     /// - Parameter paddedLength: what rotary embeddings that depend on the length go by; nil: each sequence's length.
     init(
-        batch: PackedBatch, spec: DecoderSpec, workspace: Workspace, dropoutKey: UInt64?, cache: KeyValueCache? = nil,
-        paddedLength: Int? = nil
+        batch: PackedBatch, spec: DecoderSpec, workspace: Workspace, dropoutKey: UInt64?,
+        recomputesLayers: Bool = false, cache: KeyValueCache? = nil, paddedLength: Int? = nil
     ) {
         let segments = batch.segments.map {
             AttentionPlan.Segment(start: $0.start, count: $0.count, parent: $0.parent)
@@ -26,6 +28,7 @@ struct ForwardContext {
         plan = AttentionPlan(segments: segments, isCausal: true)
         positions = batch.positions
         self.dropoutKey = dropoutKey
+        self.recomputesLayers = recomputesLayers
         self.cache = cache
         cacheRows = cache == nil ? [] : Array(batch.tokens.indices)
         let lengths = paddedLength.map { length in batch.tokens.map { _ in length } }
@@ -41,6 +44,7 @@ struct ForwardContext {
         self.plan = plan
         self.positions = positions
         dropoutKey = nil
+        recomputesLayers = false
         self.cache = cache
         self.cacheRows = cacheRows
         tables = Self.tables(
