@@ -7,7 +7,7 @@ import Synchronization
 /// Sizes are rounded up to four classes an octave; a request also takes a free buffer of the next class before a new one
 /// is allocated, but none that is much larger, since what is kept from layer to layer would then hold memory for
 /// nothing. Steps of changing sizes would leave buffers of every size behind: before a new buffer is allocated, free
-/// ones are given back, largest first, until the pool would hold no more than an eighth above the most that was ever in
+/// ones are given back, largest first, until the pool would hold no more than a quarter above the most that was ever in
 /// use.
 package final class BufferPool: Sendable {
     /// A piece of memory, with arbitrary contents.
@@ -128,7 +128,7 @@ extension BufferPool.Buffer {
 }
 
 extension BufferPool.Statistics {
-    fileprivate var limit: Int { peakBytesInUse + peakBytesInUse / 8 }
+    fileprivate var limit: Int { peakBytesInUse + peakBytesInUse / 4 }
 
     fileprivate mutating func use(_ bytes: Int, resident: Int) {
         bytesInUse += bytes

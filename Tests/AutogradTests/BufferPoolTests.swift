@@ -17,6 +17,6 @@ import Testing
             withExtendedLifetime(tensors) {}
         }
         let statistics = workspace.buffers.statistics
-        #expect(statistics.bytesHeld <= statistics.peakBytesInUse + statistics.peakBytesInUse / 8)
+        #expect(statistics.bytesHeld <= statistics.peakBytesInUse + statistics.peakBytesInUse / 4)
     }
 }
