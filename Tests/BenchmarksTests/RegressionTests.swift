@@ -67,7 +67,7 @@ import Training
         (settings.rows, settings.tokensPerRow, settings.steps, settings.seconds) = (4, 128, 5, 0)
         let result = try StepBenchmark(settings, in: Workspace(threadCount: 1, precision: .bf16))
         let ratio = (result.stepSeconds.min() ?? .infinity) / result.productSeconds
-        #expect(ratio < 3, "a step takes \(ratio) times its products")
+        #expect(ratio < 5, "a step takes \(ratio) times its products")
     }
 
     @Test func stepsAllocateNothingAndKeepNoMoreThanTheFormula() throws {
