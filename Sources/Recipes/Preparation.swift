@@ -62,7 +62,8 @@ package struct Preparation {
         let rows =
             sharing
             ? step.sorted { dataset.examples[$0].tokens.lexicographicallyPrecedes(dataset.examples[$1].tokens) } : step
-        for count in (whole.tokens.count + tokens - 1) / tokens...step.count {
+        // Long rows: there may be fewer of them than parts of this size.
+        for count in min(step.count, (whole.tokens.count + tokens - 1) / tokens)...step.count {
             let parts = StepPacking.parts(of: rows, lengths: dataset.lengths, count: count).map(packed)
             if parts.allSatisfy({ $0.tokens.count <= tokens || $0.exampleCount == 1 }) { return parts }
         }
