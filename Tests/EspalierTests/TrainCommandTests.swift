@@ -24,6 +24,13 @@ import Testing
         #expect(try adapterBytes(other) != results[0])
     }
 
+    @Test func rowsLongerThanAPartAreComputedOneByOne() throws {
+        let recipe = try TinyRecipe()
+        let outcome = try CommandLine.run(["train", recipe.path, "--set", "train.micro_tokens=16"])
+        #expect(outcome.status == 0, "\(outcome.errors)")
+        #expect(try !adapterBytes(recipe.folder.path("run")).isEmpty)
+    }
+
     @Test func leavesAdapterMetricsAndRecord() throws {
         let recipe = try TinyRecipe()
         let outcome = try CommandLine.run(["train", recipe.path, "--json"])
