@@ -13,6 +13,8 @@ EK_INLINE __mmask16 first_columns(ptrdiff_t count) {
 
 const ek_gemm_kernels EK_TABLE = {
     .precision = EK_PRECISION,
+    .left_step = EK_GEMM_TILE_STRIDE,
+    .cut = ek_gemm_own_cut,
     .pack_left = pack_left,
     .multiply = multiply,
     .pack_rows = pack_rows,
