@@ -7,7 +7,7 @@ SCRIPTS := .ci/scripts
 TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint format quickstart fetch-base interop references \
+.PHONY: help setup build test lint format quickstart fetch-base fetch-gemma interop references \
 	compare scaling clean
 
 help: ## Show the targets
@@ -34,6 +34,9 @@ quickstart: ## Set up, build, fetch a small base model, train on it, compare; BA
 
 fetch-base: ## Fetch the quick start's base model into models/
 	@$(SCRIPTS)/fetch-base.sh
+
+fetch-gemma: ## Fetch Gemma 3 270M (Gemma Terms of Use, 253 MB) for ESPALIER_GEMMA3=models/gemma-3-270m/model.gguf make test
+	@$(SCRIPTS)/fetch-gemma.sh
 
 interop: ## Compare with PyTorch and PEFT, element by element (downloads them)
 	@$(SCRIPTS)/interop.sh

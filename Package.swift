@@ -28,19 +28,22 @@ let package = Package(
         // Level 0: no dependency inside the package but Diagnostics, the one form of every error.
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .systemLibrary(
+            name: "CSentencePieceLibrary", pkgConfig: "sentencepiece", providers: [.apt(["libsentencepiece-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CLinux"),
         .target(name: "CKernels", cSettings: kernelFlags, linkerSettings: [.linkedLibrary("m")]),
+        .target(name: "CSentencePiece", dependencies: ["CSentencePieceLibrary"]),
         library("Diagnostics"),
         library("StrictJSON", ["Diagnostics"]),
         library("Batches"),
         // Level 1
         library("Autograd", ["CKernels", "COpenBLAS"]),
-        library("Tokenization", ["StrictJSON", "CPCRE2", "Diagnostics"]),
+        library("Tokenization", ["StrictJSON", "CPCRE2", "CSentencePiece", "Diagnostics"]),
         // Level 2
         library("NN", ["Autograd", "CKernels"]),
         library("Formats", ["StrictJSON", "CKernels", "COpenSSL", "CPCRE2", "CLinux", "Diagnostics"]),
-        library("Datasets", ["Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
+        library("Datasets", ["Autograd", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 3
         library(
             "Models", ["NN", "Autograd", "CKernels", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),
@@ -52,8 +55,8 @@ let package = Package(
         library(
             "Benchmarks",
             [
-                "Training", "Models", "NN", "Autograd", "CKernels", "Formats", "Datasets", "Batches", "StrictJSON",
-                "Diagnostics",
+                "Training", "Models", "NN", "Autograd", "CKernels", "Formats", "Datasets", "Tokenization", "Batches",
+                "StrictJSON", "Diagnostics",
             ]),
         library(
             "Recipes",
@@ -79,10 +82,13 @@ let package = Package(
         tests("Batches"),
         tests(
             "Benchmarks",
-            ["TestSupport", "Training", "Models", "NN", "Autograd", "Formats", "Batches", "Diagnostics"]),
+            [
+                "TestSupport", "Training", "Models", "NN", "Autograd", "Formats", "Tokenization", "Batches",
+                "Diagnostics",
+            ]),
         tests("Tokenization", ["TestSupport", "StrictJSON", "Diagnostics"]),
         tests("Formats", ["TestSupport", "StrictJSON", "CKernels", "Diagnostics"]),
-        tests("Datasets", ["TestSupport", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
+        tests("Datasets", ["TestSupport", "Autograd", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         tests(
             "Recipes",
             ["TestSupport", "Datasets", "Evaluation", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
@@ -99,5 +105,6 @@ let package = Package(
         tests(
             "Training", ["TestSupport", "Models", "Autograd", "NN", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
     ],
-    swiftLanguageModes: [.v6]
+    swiftLanguageModes: [.v6],
+    cxxLanguageStandard: .cxx17
 )

@@ -72,7 +72,7 @@ final class PackedRows {
         product.precision = kernels.precision
         product.rows = rows
         product.columns = columns
-        product.left = UnsafePointer(packed) + firstWord * EK_GEMM_TILE_STRIDE
+        product.left = UnsafePointer(packed) + firstWord * kernels.left_step
         product.left_words = words
         product.factors.0 = factors[0]
         if factors.count > 1 { product.factors.1 = factors[1] }
@@ -86,7 +86,7 @@ final class PackedRows {
                     kernels.multiply_rows(product, item)
                 }
             }
-            var cut = ek_gemm_cut_of(product)
+            var cut = kernels.cut(product)
             workspace.reserveScratch(count: cut.scratch_bytes / 4)
             withUnsafePointer(to: &cut) { cut in
                 workspace.threads.forEach(cut.pointee.row_pieces * cut.pointee.column_pieces) { item, worker in

@@ -10,7 +10,10 @@ package final class Workspace: @unchecked Sendable {
     package let instructionSet: InstructionSet
     /// What products are computed in: bf16 only where the instruction set has it.
     package let precision: Precision
+    package let productProvider: ProductProvider
     package let kernels: ek_kernels
+    /// Attention with products in this precision.
+    let attention: ek_attention_kernels
     /// The kernels of products in this precision; nil: OpenBLAS computes them, in f32.
     let productKernels: ek_gemm_kernels?
     /// The kernels of few rows times weights in quantised blocks.
@@ -21,15 +24,24 @@ package final class Workspace: @unchecked Sendable {
     /// - Parameters:
     ///   - threadCount: the threads to compute with, the caller's included; at least 1.
     ///   - precision: of matrix products; bf16 needs an instruction set that has it, otherwise it means f32.
-    package init(threadCount: Int, instructionSet: InstructionSet = .selected, precision: Precision = .f32) {
+    ///   - provider: who multiplies, if it can in this precision and on this instruction set; otherwise the best.
+    package init(
+        threadCount: Int, instructionSet: InstructionSet = .selected, precision: Precision = .f32,
+        provider: ProductProvider? = nil
+    ) {
         _ = singleThreadedBLAS
         threads = ThreadPool(count: threadCount)
         self.instructionSet = instructionSet
-        let bf16 = precision == .bf16 ? ek_gemm_kernels_for(instructionSet.kernelSet, EK_GEMM_BF16) : nil
-        self.precision = bf16 == nil ? .f32 : .bf16
-        productKernels = (bf16 ?? ek_gemm_kernels_for(instructionSet.kernelSet, EK_GEMM_F32))?.pointee
-        quantizedKernels = ek_quantized_kernels_for(instructionSet.kernelSet, bf16 == nil ? 1 : 0).pointee
+        let wanted = provider.flatMap { $0.multiplies(in: precision, on: instructionSet) ? $0 : nil }
+        let able = wanted ?? .best(for: precision, on: instructionSet)
+        self.precision = able == nil ? .f32 : precision
+        productProvider = able ?? .best(for: .f32, on: instructionSet) ?? .openBLAS
+        productKernels = productProvider.kernels(for: self.precision, on: instructionSet)
+        quantizedKernels =
+            ek_quantized_kernels_for(instructionSet.kernelSet, self.precision == .f32 ? 1 : 0).pointee
         kernels = ek_kernels_for(instructionSet.kernelSet).pointee
+        let bf16Attention = self.precision == .bf16 ? ek_bf16_attention_for(instructionSet.kernelSet) : nil
+        attention = bf16Attention?.pointee ?? kernels.attention
         scratch = .allocate(capacity: threads.count)
         scratch.initialize(repeating: nil, count: threads.count)
     }
@@ -40,9 +52,11 @@ package final class Workspace: @unchecked Sendable {
         threads = ThreadPool(rehearsing: other.threads.count)
         instructionSet = other.instructionSet
         precision = other.precision
+        productProvider = other.productProvider
         productKernels = other.productKernels
         quantizedKernels = other.quantizedKernels
         kernels = other.kernels
+        attention = other.attention
         scratch = .allocate(capacity: threads.count)
         scratch.initialize(repeating: nil, count: threads.count)
     }

@@ -16,7 +16,7 @@ enum { BYTES_PER_ROW_ITEM = 64 << 10 };
 /// At least 1, and even if it is not 1, so that two threads finish together.
 static ptrdiff_t one_or_even(ptrdiff_t count) { return count <= 1 ? 1 : (count + 1) / 2 * 2; }
 
-ek_gemm_cut ek_gemm_cut_of(const ek_gemm_product *product) {
+ek_gemm_cut ek_gemm_own_cut(const ek_gemm_product *product) {
     ek_gemm_cut cut;
     ptrdiff_t panels = pieces_of(product->columns, EK_GEMM_PANEL_COLUMNS), words = all_words(product);
     int is_deep = words > DEEP;

@@ -19,3 +19,6 @@ static inline ptrdiff_t all_words(const ek_gemm_product *product) {
     }
     return words;
 }
+
+/// The cut of the package's own kernels.
+ek_gemm_cut ek_gemm_own_cut(const ek_gemm_product *product);

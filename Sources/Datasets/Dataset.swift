@@ -1,3 +1,4 @@
+package import Autograd
 package import Batches
 package import Diagnostics
 
@@ -84,15 +85,19 @@ package struct Dataset: Sendable {
     /// Encodes every conversation; those too long (where the policy is to drop) or without a token to learn are left out
     /// and counted.
     ///
+    /// - Parameter threads: share the work; nil for the caller's alone. The result is the same.
     /// - Throws: the first error of a record, with its file, and what `Ledger.check()` throws.
-    package init(_ set: ConversationSet, encoder: ExampleEncoder) throws(Diagnostic) {
+    package init(
+        _ set: ConversationSet, encoder: ExampleEncoder, threads: ThreadPool? = nil
+    ) throws(Diagnostic) {
         var ledger = set.ledger
         var examples: [Example] = []
         var seen: Set<UInt64> = []
-        for (source, conversation) in set.conversations {
+        let outcomes = encoder.encodeAll(set.conversations.map(\.conversation), threads: threads)
+        for ((source, _), outcome) in zip(set.conversations, outcomes) {
             let encoded: EncodedRecord?
             do throws(Diagnostic) {
-                encoded = try encoder.encode(conversation)
+                encoded = try outcome.get()
             } catch {
                 throw error.inFile(ledger.sources[source].name)
             }

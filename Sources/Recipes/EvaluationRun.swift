@@ -120,7 +120,7 @@ package struct EvaluationRun {
 
     /// Summed loss and number of learned tokens of every held-out row.
     private func losses(_ progress: (Int) -> Void) throws(Diagnostic) -> [(nats: Double, tokens: Double)] {
-        let data = try Dataset(heldOut, encoder: preparation.encoder)
+        let data = try Dataset(heldOut, encoder: preparation.encoder, threads: workspace.threads)
         var result: [(nats: Double, tokens: Double)] = []
         for part in StepPacking.parts(
             of: Array(data.examples.indices), lengths: data.lengths, tokens: preparation.microTokens)

@@ -28,7 +28,7 @@ package struct Preparation {
         training = try ConversationSet(
             files: files, mapping: recipe.data.mapping,
             filter: recipe.data.filter, requiringEveryValue: true)
-        var dataset = try Dataset(training, encoder: encoder)
+        var dataset = try Dataset(training, encoder: encoder, threads: workspace.threads)
         dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe, spec: base.decoder.spec)
         self.dataset = dataset
     }

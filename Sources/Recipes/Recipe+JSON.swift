@@ -62,6 +62,7 @@ extension Recipe.Train {
             "epsilon": .number(epsilon), "clip": clip.map(JSONValue.number) ?? .null,
             "checkpoint_every": .integer(checkpointEvery),
             "evaluate_every": evaluateEvery.map(JSONValue.integer) ?? .null, "compute": .string(compute.rawValue),
+            "provider": .string(provider.rawValue),
             "share_prefixes": .bool(sharesPrefixes),
         ]
         return .object(JSONObject((steps.members + optimizer.members).map { ($0.key, $0.value) }))

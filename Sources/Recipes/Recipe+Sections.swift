@@ -117,6 +117,7 @@ extension Recipe.Train {
         checkpointEvery = try section.integer("checkpoint_every", in: 1...Int.max) ?? 100
         evaluateEvery = try section.integer("evaluate_every", in: 1...Int.max)
         compute = try section.choice("compute", Compute.self) ?? .auto
+        provider = try section.choice("provider", Provider.self) ?? .auto
         sharesPrefixes = try section.bool("share_prefixes") ?? true
     }
 

@@ -59,6 +59,11 @@ package struct Recipe: Sendable, Equatable {
             case auto, f32, bf16
         }
 
+        /// Who multiplies matrices.
+        package enum Provider: String, Sendable, CaseIterable {
+            case auto, own, openblas, onednn
+        }
+
         package var epochs: Int
         /// Where training ends even if the epochs are not done.
         package var maximumSteps: Int?
@@ -82,6 +87,7 @@ package struct Recipe: Sendable, Equatable {
         /// Steps between two evaluations during training; nil for none.
         package var evaluateEvery: Int?
         package var compute: Compute
+        package var provider: Provider
         package var sharesPrefixes: Bool
     }
 

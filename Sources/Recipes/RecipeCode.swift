@@ -19,11 +19,13 @@ package enum RecipeCode: String, DiagnosticCode, CaseIterable {
 
     /// The run needs more memory than it may take.
     case memory = "E-RECIPE-MEMORY"
+    /// The recipe asks for a precision or a provider that this machine has not got.
+    case machine = "E-RECIPE-MACHINE"
 
     package var exit: ExitStatus {
         switch self {
         case .argument: .usage
-        case .memory: .unavailable
+        case .memory, .machine: .unavailable
         default: .badRecipe
         }
     }

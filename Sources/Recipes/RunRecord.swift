@@ -35,6 +35,7 @@ struct RunRecord {
             "seed": .integer(Int(clamping: recipe.train.seed)), "threads": .integer(workspace.threads.count),
             "instruction_set": .string(workspace.instructionSet.rawValue),
             "compute": .string(workspace.precision.rawValue),
+            "provider": .string(workspace.productProvider.rawValue),
             "train_seconds": .number(summary.trainSeconds), "tokens_per_second": .number(summary.tokensPerSecond),
             "peak_bytes": .integer(summary.peakBytes), "memory": summary.memory.json,
             "final_loss": .number(summary.lastLoss),

@@ -130,7 +130,7 @@ package struct TrainingRun {
     private func heldOutBatches() throws(Diagnostic) -> [PackedBatch] {
         guard preparation.recipe.train.evaluateEvery != nil, preparation.recipe.evaluate != nil else { return [] }
         let set = try preparation.heldOut()
-        let held = try Dataset(set, encoder: preparation.encoder)
+        let held = try Dataset(set, encoder: preparation.encoder, threads: workspace.threads)
         return StepPacking.parts(
             of: Array(held.examples.indices), lengths: held.lengths, tokens: preparation.microTokens
         ).map { part in preparation.base.decoder.spec.pack(part.map { held.examples[$0] }, sharingPrefixes: true) }

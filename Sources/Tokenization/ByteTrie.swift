@@ -64,6 +64,18 @@ struct ByteTrie: Sendable {
         return node
     }
 
+    /// How many of the strings begin `bytes`, itself included.
+    func prefixCount(of bytes: some Sequence<UInt8>) -> Int {
+        var node = Self.root
+        var count = 0
+        for byte in bytes {
+            node = child(of: node, byte)
+            guard node >= 0 else { break }
+            if value(at: node) != nil { count += 1 }
+        }
+        return count
+    }
+
     /// The longest string that `text` has at `start`, and where it ends.
     @inline(__always)
     func longestMatch(_ text: UnsafeBufferPointer<UInt8>, at start: Int) -> (value: Int32, end: Int)? {

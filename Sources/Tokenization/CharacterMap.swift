@@ -24,7 +24,7 @@ struct CharacterMap: Sendable {
         guard String(validating: replacements, as: UTF8.self) != nil else {
             throw Self.broken("replacements that are not UTF-8", expected: "UTF-8")
         }
-        try check()
+        try walk()
     }
 
     /// The replacement of the shortest source string that begins `text`.
@@ -44,56 +44,65 @@ struct CharacterMap: Sendable {
         return nil
     }
 
-    /// The longest source string that `text` has at `start`: its end and its replacement.
-    func longestMatch(
-        _ text: UnsafeBufferPointer<UInt8>, at start: Int
-    ) -> (end: Int, replacement: ArraySlice<UInt8>?)? {
-        var position = Self.offset(units[0])
-        var best: (end: Int, value: Int)?
-        var index = start
-        while index < text.count, text[index] != 0 {
-            position ^= Int(text[index])
-            let unit = units[position]
-            guard Self.label(unit) == UInt32(text[index]) else { break }
-            position ^= Self.offset(unit)
-            index += 1
-            if Self.hasLeaf(unit) { best = (index, Int(units[position] & 0x7FFF_FFFF)) }
-        }
-        return best.map { ($0.end, replacements[$0.value...].prefix { $0 != 0 }) }
-    }
-
     private static func offset(_ unit: UInt32) -> Int { Int((unit >> 10) << ((unit & 1 << 9) >> 6)) }
     private static func label(_ unit: UInt32) -> UInt32 { unit & (1 << 31 | 0xFF) }
     private static func hasLeaf(_ unit: UInt32) -> Bool { unit >> 8 & 1 == 1 }
 
     private enum Mark { case unseen, open, done }
 
-    /// Walks all that can be reached. Nodes may be shared, so each is entered once; none may lead back to itself.
-    private func check() throws(Diagnostic) {
+    /// Refuses what the SentencePiece library would follow out of the map: it believes that no more than so many sources
+    /// begin one another, that a zero in the text leads nowhere, and that the last replacement ends in a zero.
+    func checkForLibrary(nestedSources: Int) throws(Diagnostic) {
+        let deepest = try walk { base throws(Diagnostic) in
+            let unit = units[base]
+            guard unit == 0 || Self.label(unit) != 0 else {
+                throw Self.broken("a trie node that a zero leads to", expected: "none")
+            }
+        }
+        guard deepest <= nestedSources else {
+            throw Self.broken("\(deepest) sources that begin one another", expected: "at most \(nestedSources)")
+        }
+        guard replacements.isEmpty || replacements.last == 0 else {
+            throw Self.broken("a replacement without an end", expected: "a zero behind each")
+        }
+    }
+
+    /// Walks all that can be reached and returns the largest number of sources on one path. Nodes may be shared, so each
+    /// is entered once; none may lead back to itself.
+    @discardableResult
+    private func walk(_ visit: (Int) throws(Diagnostic) -> Void = { _ in }) throws(Diagnostic) -> Int {
         guard !Self.hasLeaf(units[0]) else { throw Self.broken("a leaf at the trie's root", expected: "none") }
         let children = UnitsByBase(units.map { $0 & 1 << 31 == 0 ? Int($0 & 0xFF) : 0 })
         var marks = [Mark](repeating: .unseen, count: units.count)
         let root = try checkedBase(Self.offset(units[0]))
-        var path = [(base: root, rest: children[root])]
+        var path = [(base: root, rest: children[root], isSource: false)]
+        // The most sources on a way down from each node.
+        var below = [Int32](repeating: 0, count: units.count)
         marks[root] = .open
-        while let (base, rest) = path.last {
+        while let (base, rest, isSource) = path.last {
             guard let child = rest.first else {
+                try visit(base)
                 marks[base] = .done
                 path.removeLast()
+                if let parent = path.last {
+                    below[parent.base] = max(below[parent.base], below[base] + (isSource ? 1 : 0))
+                }
                 continue
             }
             path[path.count - 1].rest = rest.dropFirst()
             let unit = units[Int(child)]
             let next = try checkedBase(Int(child) ^ Self.offset(unit))
-            if Self.hasLeaf(unit) { try checkReplacement(Int(units[next] & 0x7FFF_FFFF)) }
+            let endsSource = Self.hasLeaf(unit)
+            if endsSource { try checkReplacement(Int(units[next] & 0x7FFF_FFFF)) }
             switch marks[next] {
             case .unseen:
                 marks[next] = .open
-                path.append((next, children[next]))
+                path.append((next, children[next], endsSource))
             case .open: throw Self.broken("a trie that leads back to itself", expected: "a tree")
-            case .done: break
+            case .done: below[base] = max(below[base], below[next] + (endsSource ? 1 : 0))
             }
         }
+        return Int(below[root])
     }
 
     /// The children of a node lie at its base XOR the byte, so a base is good if its block of 256 is there.

@@ -1,100 +1,69 @@
+import CSentencePiece
 import Diagnostics
+import Glibc
 
-/// A SentencePiece model at work: text to ids and back.
-final class SentencePieceProcessor: Sendable {
-    private let normalizer: SentencePieceNormalizer
-    private let encoder: SentencePieceEncoder
-    private let denormalizer: SentencePieceNormalizer?
-    private let pieces: [SentencePieceModel.Piece]
-    private let unknownSurface: [UInt8]
-    private let normalization: SentencePieceModel.Normalization
+/// A SentencePiece model at work in the SentencePiece library: text to ids and back.
+final class SentencePieceProcessor: @unchecked Sendable {
+    // Unchecked: the library's model does not change once it is open.
+    private let handle: OpaquePointer
+    private let unknown: Int32
 
-    /// - Throws: `TokenizerCode.characterMap` if a character map leads out of itself.
+    /// - Parameter model: checked; the library reads the message that this program writes of it, never a file's bytes.
+    /// - Throws: `TokenizerCode.characterMap` if a character map leads out of itself, `.limit` if texts are nested
+    ///   deeper than the library looks for, `.sentencePiece` for what else it refuses.
     init(_ model: SentencePieceModel) throws(Diagnostic) {
-        pieces = model.pieces
-        normalization = model.normalization
-        unknownSurface = model.unknownSurface ?? Array(" \u{2047} ".utf8)
-        var userDefined = ByteTrie()
-        for (id, piece) in model.pieces.enumerated() where piece.type == .userDefined {
-            userDefined.insert(piece.text, value: Int32(id))
+        try model.checkLibraryLimits()
+        var message = [CChar](repeating: 0, count: 160)
+        let bytes = model.serialized()
+        guard let handle = es_sentencepiece_open(bytes, bytes.count, &message, message.count) else {
+            let reason = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            throw Diagnostic(
+                TokenizerCode.sentencePiece, found: "a model that the SentencePiece library refuses (\(reason))",
+                expected: "a SentencePiece model")
         }
-        encoder = SentencePieceEncoder(model, userDefined: userDefined)
-        normalizer = SentencePieceNormalizer(
-            model.normalization, try Self.map(model.normalization), isSuffix: model.treatsWhitespaceAsSuffix,
-            userDefined: userDefined)
-        denormalizer = try Self.map(model.denormalization).map {
-            SentencePieceNormalizer(model.denormalization, $0, isSuffix: false, userDefined: ByteTrie())
-        }
+        self.handle = handle
+        unknown = Int32(model.pieces.firstIndex { $0.type == .unknown } ?? 0)
     }
 
-    private static func map(_ settings: SentencePieceModel.Normalization) throws(Diagnostic) -> CharacterMap? {
-        settings.characterMap.isEmpty ? nil : try CharacterMap(settings.characterMap)
-    }
+    deinit { es_sentencepiece_close(handle) }
 
-    /// Appends the ids of a text. A run of unknown characters is one unknown id, or the bytes of each.
-    func encode(_ text: UnsafeBufferPointer<UInt8>, into ids: inout [Int32], _ workspace: Workspace) {
-        normalizer.normalized(text).withUnsafeBufferPointer { encoder.encode($0, into: &ids, workspace) }
+    /// Appends the ids of a text. Where the library fails, which no model that it opened is known to cause, the text
+    /// is one unknown token.
+    func encode(_ text: UnsafeBufferPointer<UInt8>, into ids: inout [Int32]) {
+        var found: UnsafeMutablePointer<Int32>?
+        let count = es_sentencepiece_encode(handle, text.baseAddress, text.count, &found)
+        guard count >= 0, let found else { return ids.append(unknown) }
+        ids.append(contentsOf: UnsafeBufferPointer(start: found, count: Int(count)))
+        free(found)
     }
 
     /// Appends the text of ids, which must be the model's.
     func decode(_ ids: [Int32], into output: inout [UInt8]) {
-        var text: [UInt8] = []
-        var bytes: [UInt8] = []
-        // Whether a space that a piece begins with is the dummy prefix still.
-        var isAtStart = true
-        for id in ids {
-            let piece = pieces[Int(id)]
-            if piece.type == .byte, let byte = ByteToken.byte(piece.text) {
-                bytes.append(byte)
-                continue
-            }
-            Self.appendRepaired(&bytes, to: &text)
-            if !text.isEmpty { isAtStart = false }
-            switch piece.type {
-            case .control: continue
-            case .unknown: text += unknownSurface
-            default: if appendPiece(piece.text, isAtStart: isAtStart, to: &text) { isAtStart = false }
-            }
-        }
-        Self.appendRepaired(&bytes, to: &text)
-        output += denormalizer.map { denormalizer in text.withUnsafeBufferPointer(denormalizer.normalized) } ?? text
+        var found: UnsafeMutablePointer<UInt8>?
+        let count = es_sentencepiece_decode(handle, ids, ids.count, &found)
+        guard count >= 0, let found else { return }
+        output.append(contentsOf: UnsafeBufferPointer(start: found, count: Int(count)))
+        free(found)
     }
+}
 
-    /// Appends a piece with its ▁ as spaces; true if it was the one whose first space is left out.
-    private func appendPiece(_ piece: [UInt8], isAtStart: Bool, to text: inout [UInt8]) -> Bool {
-        let space = SpaceMark.bytes
-        var position = 0
-        var isDummy = false
-        if isAtStart, normalization.addsDummyPrefix || normalization.removesExtraWhitespace, piece.starts(with: space) {
-            position = space.count
-            // Where extra spaces are removed, all that lead the text are left out.
-            isDummy = !normalization.removesExtraWhitespace
-        }
-        while position < piece.count {
-            if piece[position...].starts(with: space) {
-                text.append(0x20)
-                position += space.count
-            } else {
-                text.append(piece[position])
-                position += 1
-            }
-        }
-        return isDummy
-    }
+extension SentencePieceModel {
+    /// How many user-defined pieces, and sources of a character map, may begin one another: the library looks for that
+    /// many at a place in the text and would read on behind the last.
+    private static let nestedPieces = 64
+    private static let nestedSources = 32
 
-    /// Appends bytes as UTF-8, each that belongs to no character as U+FFFD.
-    private static func appendRepaired(_ bytes: inout [UInt8], to text: inout [UInt8]) {
-        var position = 0
-        while position < bytes.count {
-            let end = position + UTF8Text.length(lead: bytes[position])
-            if end <= bytes.count, String(validating: bytes[position..<end], as: UTF8.self) != nil {
-                text += bytes[position..<end]
-                position = end
-            } else {
-                text += [0xEF, 0xBF, 0xBD]
-                position += 1
-            }
+    fileprivate func checkLibraryLimits() throws(Diagnostic) {
+        for map in [normalization.characterMap, denormalization.characterMap] where !map.isEmpty {
+            try CharacterMap(map).checkForLibrary(nestedSources: Self.nestedSources)
         }
-        bytes.removeAll(keepingCapacity: true)
+        var trie = ByteTrie()
+        let userDefined = pieces.filter { $0.type == .userDefined }
+        for piece in userDefined { trie.insert(piece.text, value: 0) }
+        for piece in userDefined where trie.prefixCount(of: piece.text) > Self.nestedPieces {
+            throw Diagnostic(
+                TokenizerCode.limit, found: "more than \(Self.nestedPieces) user-defined pieces that begin one another",
+                expected: "at most \(Self.nestedPieces)")
+        }
     }
 }

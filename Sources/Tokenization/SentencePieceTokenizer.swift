@@ -1,7 +1,7 @@
 package import Diagnostics
 import StrictJSON
 
-/// A tokenizer that runs a SentencePiece model, with the tokens that are recognised before it and put around it.
+/// A SentencePiece model in its own library, with the tokens that are recognised before it and put around it.
 package final class SentencePieceTokenizer: TextTokenizer {
     private let processor: SentencePieceProcessor
     /// For text after a special token, if such text is cut otherwise.
@@ -11,7 +11,6 @@ package final class SentencePieceTokenizer: TextTokenizer {
     private let added: [Int32: AddedToken]
     private let matcher: AddedTokenMatcher
     private let postProcessor: PostProcessor
-    private let workspaces = WorkspacePool()
     package let vocabularyCount: Int
     package let beginningOfText: Int32?
     package let endOfText: Int32?
@@ -117,9 +116,7 @@ package final class SentencePieceTokenizer: TextTokenizer {
                 case .token(let id): ids.append(id)
                 case .text(let range):
                     let processor = range.lowerBound > 0 ? continuing ?? processor : processor
-                    workspaces.withWorkspace {
-                        processor.encode(UnsafeBufferPointer(rebasing: bytes[range]), into: &ids, $0)
-                    }
+                    processor.encode(UnsafeBufferPointer(rebasing: bytes[range]), into: &ids)
                 }
             }
         }

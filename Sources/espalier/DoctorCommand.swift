@@ -35,6 +35,7 @@ struct DoctorCommand: ParsableCommand {
                     "memory_nodes": .integer(processors.memoryNodes), "threads": .integer(workspace.threads.count),
                     "instruction_sets": .array(available.map { .string($0.rawValue) }),
                     "instruction_set": .string(selected.rawValue), "blas": .string(blasConfiguration()),
+                    "onednn": .string(ProductProvider.oneDNN.libraryStatus ?? ""),
                     "products": .array(products.map(\.json)),
                     "memory_bytes": .integer(memory), "free_memory_bytes": .integer(free), "missing": .array([]),
                 ]))
@@ -51,27 +52,41 @@ struct DoctorCommand: ParsableCommand {
             kernels chosen     \(selected.rawValue)\(environmentNote(selected))
             \(products.map(\.line).joined(separator: "\n"))
             OpenBLAS           \(blasConfiguration())
+            oneDNN             \(ProductProvider.oneDNN.libraryStatus ?? "")
             memory             \(bytesText(memory)), \(bytesText(free)) free\(nodesNote(processors))
             missing            nothing
             """)
     }
 
-    /// A short product of typical shape in every precision that a run could take.
+    /// A short product of typical shape by everyone who can multiply here, in every precision.
     private func measureProducts(threads: Int) -> [MeasuredProduct] {
         let shape = ProductShape(rows: 512, outputs: 2048, inputs: 2048)
-        let best = Workspace(threadCount: 1, precision: .bf16).precision
-        let precisions: [Precision] = best == .bf16 ? [.bf16, .f32] : [.f32]
-        return precisions.map { precision in
-            let workspace = Workspace(threadCount: threads, precision: precision)
-            let why: String
-            switch (precision, best) {
-            case (.bf16, _): why = "taken where a recipe does not ask for f32"
-            case (.f32, .bf16): why = "taken where a recipe says train.compute: f32"
-            case (.f32, .f32): why = "taken, because this processor has no bf16 products"
+        let selected = InstructionSet.selected
+        let hasBF16 = ProductProvider.best(for: .bf16, on: selected) != nil
+        return [Precision.bf16, .f32].flatMap { precision in
+            ProductProvider.allCases.compactMap { provider in
+                guard provider.multiplies(in: precision, on: selected) else { return nil }
+                let workspace = Workspace(threadCount: threads, precision: precision, provider: provider)
+                let isTaken = provider == ProductProvider.best(for: precision, on: selected)
+                return MeasuredProduct(
+                    precision: precision, provider: provider, isTaken: isTaken && (precision == .bf16 || !hasBF16),
+                    why: reason(provider, precision, isTaken: isTaken, hasBF16: hasBF16),
+                    operationsPerSecond: shape.operations / secondsOfProduct(shape, for: 0.1, in: workspace))
             }
-            return MeasuredProduct(
-                precision: precision, provider: workspace.productProvider, why: why,
-                operationsPerSecond: shape.operations / secondsOfProduct(shape, for: 0.1, in: workspace))
+        }
+    }
+
+    /// Why a run takes this provider, or what a recipe says to get it.
+    private func reason(_ provider: ProductProvider, _ precision: Precision, isTaken: Bool, hasBF16: Bool) -> String {
+        let force = "train.provider: \(provider.rawValue)"
+        switch (isTaken, precision) {
+        case (true, .bf16) where provider == .oneDNN:
+            return "taken: it multiplies in tiles (AMX), which our own kernels do not"
+        case (true, .bf16): return "taken: this processor has bf16 and our own kernels are made for it"
+        case (true, .f32) where hasBF16: return "with train.compute: f32"
+        case (true, .f32): return "taken: this processor has no bf16 products"
+        case (false, .bf16): return "with \(force); not taken by itself without AMX"
+        case (false, .f32): return "with \(force)\(hasBF16 && provider == .own ? " and train.compute: f32" : "")"
         }
     }
 
@@ -97,18 +112,25 @@ struct DoctorCommand: ParsableCommand {
 private struct MeasuredProduct {
     let precision: Precision
     let provider: ProductProvider
+    let isTaken: Bool
     let why: String
     let operationsPerSecond: Double
 
     var json: JSONValue {
         .object([
-            "precision": .string(precision.rawValue), "provider": .string(provider.rawValue), "why": .string(why),
+            "precision": .string(precision.rawValue), "provider": .string(provider.rawValue),
+            "taken": .bool(isTaken), "why": .string(why),
             "operations_per_second": .number(operationsPerSecond),
         ])
     }
 
     var line: String {
-        let name = provider == .own ? "own kernels" : "OpenBLAS"
+        let name =
+            switch provider {
+            case .own: "own kernels"
+            case .openBLAS: "OpenBLAS"
+            case .oneDNN: "oneDNN"
+            }
         let label = "\(precision.rawValue) products"
         return label + String(repeating: " ", count: 19 - label.count)
             + "\(name), \(decimal(operationsPerSecond / 1e9, 0)) GFLOP/s; \(why)"

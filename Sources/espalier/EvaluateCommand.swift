@@ -34,7 +34,7 @@ struct EvaluateCommand: ParsableCommand {
 
     func run() throws {
         let loaded = try recipe.load()
-        let workspace = threads.workspace(for: loaded)
+        let workspace = try threads.workspace(for: loaded)
         let path = adapter ?? joinPath(loaded.out.resolved, "adapter")
         let saved = try PEFTAdapter(path)
         let preparation = try Preparation(loaded, in: workspace)

@@ -17,7 +17,7 @@ struct PlanCommand: ParsableCommand {
 
     func run() throws {
         let loaded = try recipe.load(extra: memory.overrides)
-        let workspace = threads.workspace(for: loaded)
+        let workspace = try threads.workspace(for: loaded)
         let plan = try RunPlan(Preparation(loaded, in: workspace), in: workspace)
         if output.json { try Console.write(plan.json) } else { try Console.write(plan.text) }
     }

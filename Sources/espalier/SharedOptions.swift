@@ -19,8 +19,9 @@ struct ThreadOptions: ParsableArguments {
         Workspace(threadCount: threads ?? availableProcessors(), precision: precision)
     }
 
-    /// The workspace in which a recipe is computed: bf16 where it does not ask for f32 and the processor has bf16.
-    func workspace(for recipe: Recipe) -> Workspace { workspace(recipe.train.compute == .f32 ? .f32 : .bf16) }
+    func workspace(for recipe: Recipe) throws(Diagnostic) -> Workspace {
+        try recipe.workspace(threads: threads ?? availableProcessors())
+    }
 }
 
 struct RecipeOptions: ParsableArguments {

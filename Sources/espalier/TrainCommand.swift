@@ -48,7 +48,7 @@ struct TrainCommand: ParsableCommand {
             }
             Console.note("No checkpoint was published in this folder: starting at step 0.")
         }
-        let workspace = threads.workspace(for: loaded)
+        let workspace = try threads.workspace(for: loaded)
         let preparation = try Preparation(loaded, in: workspace)
         Console.note(preparation.dataset.ledger.text)
         let training = try TrainingRun(preparation, folder: folder, in: workspace)

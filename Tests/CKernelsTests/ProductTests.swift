@@ -9,14 +9,20 @@ import Testing
     /// The kernels of one precision, if this machine has them.
     struct Kernels: CustomTestStringConvertible {
         let table: ek_gemm_kernels
+        let testDescription: String
         var precision: ek_gemm_precision { table.precision }
-        var testDescription: String { precision == EK_GEMM_BF16 ? "bf16" : "f32" }
 
-        static let available: [Kernels] = [(InstructionSet.avx512, EK_GEMM_F32), (.avx512BF16, EK_GEMM_BF16)]
-            .compactMap { set, precision in
-                guard set.isAvailable else { return nil }
-                return ek_gemm_kernels_for(set.kernelSet, precision).map { Kernels(table: $0.pointee) }
+        static let available: [Kernels] = {
+            var tables: [(String, UnsafePointer<ek_gemm_kernels>?)] = []
+            if InstructionSet.avx512.isAvailable {
+                tables.append(("f32", ek_gemm_kernels_for(EK_ISA_AVX512, EK_GEMM_F32)))
             }
+            if InstructionSet.avx512BF16.isAvailable {
+                tables.append(("bf16", ek_gemm_kernels_for(EK_ISA_AVX512_BF16, EK_GEMM_BF16)))
+            }
+            tables.append(("bf16 by oneDNN", ek_onednn_kernels()))
+            return tables.compactMap { name, table in table.map { Kernels(table: $0.pointee, testDescription: name) } }
+        }()
     }
 
     /// How one factor of the right side is stored.
@@ -230,7 +236,7 @@ import Testing
                 var product = ek_gemm_product()
                 product.precision = kernels.precision
                 (product.rows, product.columns, product.left_words) = (m, n, words)
-                product.left = UnsafePointer(packed) + skipped * (fewRows ? 1 : EK_GEMM_TILE_STRIDE)
+                product.left = UnsafePointer(packed) + skipped * (fewRows ? 1 : kernels.table.left_step)
                 product.factors.0 = factors[0]
                 if factors.count > 1 { product.factors.1 = factors[1] }
                 (product.factor_count, product.accumulate) = (Int32(factors.count), accumulating ? 1 : 0)
@@ -239,7 +245,7 @@ import Testing
                     for item in 0..<ek_gemm_row_items(&product) { kernels.table.multiply_rows(&product, item) }
                     return
                 }
-                var cut = ek_gemm_cut_of(&product)
+                var cut = kernels.table.cut(&product)
                 let scratch = UnsafeMutablePointer<UInt32>.allocate(
                     aligned: cut.scratch_bytes / 4, filling: 0x7FC0_7FC0)
                 defer { scratch.deallocate() }

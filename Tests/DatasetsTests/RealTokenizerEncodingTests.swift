@@ -1,3 +1,4 @@
+import Autograd
 import Batches
 import Datasets
 import Diagnostics
@@ -58,5 +59,34 @@ private struct PlainTurns: ConversationRenderer {
             let first = Conversation(messages: [conversation.messages[0]])
             #expect(example.tokens.starts(with: try encoder.promptTokens(first)))
         }
+    }
+
+    @Test(arguments: ["bytelevel_llama3/tokenizer.json", "sentencepiece_bpe/tokenizer.model"])
+    func anyNumberOfThreadsGivesTheSameData(_ name: String) throws {
+        let tokenizer = try loadTokenizer(at: Fixture.path("tokenizers/" + name))
+        let encoder = ExampleEncoder(
+            tokenizer: tokenizer, renderer: PlainTurns(), stopTokens: [], maximumLength: 60, tooLong: .drop)
+        let rows = (0..<300).map { row in
+            let (question, answer) = pairs[row % pairs.count]
+            return
+                #"{"q": "\#(question.count)\#(row)\#(String(repeating: " more", count: row % 25))", "a": "\#(answer.count)"}"#
+        }
+        let mapping = RecordMapping(
+            form: .texts(
+                system: nil, prompt: try TextTemplate(parsing: "{q}"), completion: try TextTemplate(parsing: "{a}")))
+        let file = RecordFile(bytes: Array(rows.joined(separator: "\n").utf8), name: "rows.jsonl", format: .jsonl)
+        let set = try ConversationSet(files: [file], mapping: mapping)
+        let expected = try Dataset(set, encoder: encoder)
+        #expect(expected.examples.count > 100 && expected.examples.count < 300)
+        for threads in [1, 2, 3, 7] {
+            let dataset = try Dataset(set, encoder: encoder, threads: Workspace(threadCount: threads).threads)
+            #expect(dataset.examples == expected.examples && dataset.ledger == expected.ledger)
+        }
+        // The first record that is wrong is named, whichever thread meets it first.
+        let strict = ExampleEncoder(tokenizer: tokenizer, renderer: PlainTurns(), stopTokens: [], maximumLength: 40)
+        let errors = try [nil, Workspace(threadCount: 7).threads].map { threads in
+            try #require(throws: Diagnostic.self) { try Dataset(set, encoder: strict, threads: threads) }
+        }
+        #expect(errors[0].place != nil && errors[0].place == errors[1].place)
     }
 }

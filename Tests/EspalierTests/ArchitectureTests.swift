@@ -8,7 +8,10 @@ import Testing
 
     /// Lowest first; a target may import only those of lower levels.
     static let levels = [
-        ["CKernels", "COpenBLAS", "CPCRE2", "COpenSSL", "CLinux", "Diagnostics"],
+        [
+            "CKernels", "COpenBLAS", "CPCRE2", "CSentencePiece", "CSentencePieceLibrary", "COpenSSL", "CLinux",
+            "Diagnostics",
+        ],
         ["StrictJSON", "Batches"], ["Autograd", "Tokenization"], ["NN", "Formats", "Datasets"], ["Models"],
         ["Training", "Evaluation"], ["Recipes", "Benchmarks"], ["espalier"],
     ]

@@ -7,26 +7,27 @@ import TestSupport
 import Testing
 import Tokenization
 
-/// The real SmolLM2-135M-Instruct against llama's reference numbers; `make test` fetches nothing, so this runs where
-/// ESPALIER_SMOLLM2 names the GGUF file that `make quickstart` has fetched.
-@Suite(.enabled(if: RealModel.path != nil, "set ESPALIER_SMOLLM2 to the GGUF file"), .serialized)
+/// Real models against the reference's numbers; `make test` fetches nothing, so each runs where a variable names the GGUF
+/// file that `make fetch-base` or `make fetch-gemma` has fetched.
+@Suite(.enabled(if: !RealModel.all.isEmpty, "set ESPALIER_SMOLLM2 or ESPALIER_GEMMA3 to the GGUF file"), .serialized)
 struct RealModelTests {
     let workspace = Workspace(threadCount: 2)
 
-    func vectors() throws -> JSONValue {
-        try JSONValue(parsing: Array(Fixture.data("real/smollm2_135m_instruct/vectors.json")))
+    func vectors(_ real: RealModel) throws -> JSONValue {
+        try JSONValue(parsing: Array(Fixture.data("real/\(real.name)/vectors.json")))
     }
 
-    func model() throws -> BaseModel { try BaseModel(#require(RealModel.path), in: workspace) }
-
-    @Test func logitsAndGreedyText() throws {
-        let model = try model()
+    @Test(arguments: RealModel.all) func logitsAndGreedyText(_ real: RealModel) throws {
+        let model = try BaseModel(real.path, in: workspace)
         let generator = Generator(model.decoder, in: workspace)
-        for prompt in try #require(vectors()["prompts"]?.array) {
+        for prompt in try #require(vectors(real)["prompts"]?.array) {
             let ids = try #require(prompt["ids"]?.array).compactMap(\.integer).map { Int32($0) }
-            let rendered = try #require(prompt["rendered"]?.string)
+            // Rendered by the template, or plain text behind the start token.
+            let rendered = prompt["rendered"]?.string
+            let text = try #require(rendered ?? prompt["text"]?.string)
             #expect(
-                model.tokenizer.encode(rendered, addingSpecialTokens: false, recognizingSpecialTokens: true) == ids)
+                model.tokenizer.encode(
+                    text, addingSpecialTokens: rendered == nil, recognizingSpecialTokens: true) == ids)
             let batch = PackedBatch(
                 [Example(tokens: ids, weights: ids.map { _ in 0 })], sharingPrefixes: false)
             let logits = try #require(model.decoder.trace(batch, in: workspace).logits).elements
@@ -43,10 +44,10 @@ struct RealModelTests {
         }
     }
 
-    @Test func batchedDecodingEqualsOneByOne() throws {
-        let model = try model()
+    @Test(arguments: RealModel.all) func batchedDecodingEqualsOneByOne(_ real: RealModel) throws {
+        let model = try BaseModel(real.path, in: workspace)
         let generator = Generator(model.decoder, in: workspace)
-        let prompts = try #require(vectors()["prompts"]?.array).map { prompt in
+        let prompts = try #require(vectors(real)["prompts"]?.array).map { prompt in
             (prompt["ids"]?.array ?? []).compactMap(\.integer).map { Int32($0) }
         }
         let together = generator.generate(prompts, maximumTokens: 12, stopTokens: model.stopTokens)
@@ -55,9 +56,9 @@ struct RealModelTests {
         }
     }
 
-    @Test func negativeLogLikelihoods() throws {
-        let model = try model()
-        for (name, text) in try #require(vectors()["texts"]?.object).members {
+    @Test(arguments: RealModel.all) func negativeLogLikelihoods(_ real: RealModel) throws {
+        let model = try BaseModel(real.path, in: workspace)
+        for (name, text) in try #require(vectors(real)["texts"]?.object).members {
             guard let expected = text["mean"]?.number else { continue }
             let ids = (text["ids"]?.array ?? []).compactMap(\.integer).map { Int32($0) }
             let batch = PackedBatch(
@@ -69,6 +70,14 @@ struct RealModelTests {
     }
 }
 
-enum RealModel {
-    static let path = ProcessInfo.processInfo.environment["ESPALIER_SMOLLM2"]
+struct RealModel: Sendable, CustomTestStringConvertible {
+    let name: String
+    let path: String
+
+    var testDescription: String { name }
+
+    static let all = [("smollm2_135m_instruct", "ESPALIER_SMOLLM2"), ("gemma3_270m", "ESPALIER_GEMMA3")]
+        .compactMap { name, variable in
+            ProcessInfo.processInfo.environment[variable].map { RealModel(name: name, path: $0) }
+        }
 }

@@ -76,22 +76,4 @@ import Testing
             #expect(tokenizer.encode("<s>", addingSpecialTokens: false, recognizingSpecialTokens: false) == [3, 2])
         }
     }
-
-    @Test func givesTheSameIdsWithAnyNumberOfThreads() throws {
-        let tokenizer = try Tokenizer.fixture("tokenizers/bytelevel_llama3/tokenizer.json")
-        let vectors = try Vector.all("tokenizers/bytelevel_llama3/vectors.json")
-        let texts = (0..<40).flatMap { round in
-            vectors.map { String(repeating: $0.text, count: round) }
-        }
-        let expected = texts.map {
-            tokenizer.encode($0, addingSpecialTokens: true, recognizingSpecialTokens: false)
-        }
-        for threads in [nil, 1, 2, 3, 7] {
-            let ids = tokenizer.encodeAll(
-                texts, addingSpecialTokens: true, recognizingSpecialTokens: false, threads: threads)
-            #expect(ids == expected)
-        }
-        let none = tokenizer.encodeAll([], addingSpecialTokens: true, recognizingSpecialTokens: false)
-        #expect(none.isEmpty)
-    }
 }

@@ -82,6 +82,53 @@ import Testing
         ),
     ]
 
+    /// What the SentencePiece library believes of a model, and would read past the end if it were wrong.
+    static let libraryCases: [(String, [UInt8])] = [
+        (
+            "65 user-defined pieces that begin one another",
+            good + (2...66).flatMap { piece([UInt8](repeating: 0x62, count: $0), type: 4) }
+        ),
+        ("33 sources that begin one another", mapped(chain(33))),
+        (
+            "map with a node that a zero leads to", mapped(map([0x61: 0x61 | 0x100 << 10, 0x161: 5 << 10]))
+        ),
+        ("map whose value is no leaf", mapped(map([0x61: 0x61 | 0x100 | 0x100 << 10, 0x161: 0x4000_0000]))),
+        ("replacement without an end", mapped(map([0x61: 0x61 | 0x100 | 0x100 << 10, 0x161: 0x8000_0000], [0x62]))),
+    ]
+
+    /// A map of `a`, `aa`, ... each a source: node i has its children in the block of 256 units with that number.
+    private static func chain(_ count: Int) -> [UInt8] {
+        var units = [UInt32](repeating: 0, count: (count + 1) * 256)
+        for node in 0..<count {
+            // The child sits at its parent's base XOR the byte; its own base is the next block's.
+            let place = node * 256 ^ 0x61
+            units[place] = 0x61 | 0x100 | UInt32(place ^ (node + 1) * 256) << 10
+            units[(node + 1) * 256] = 0x8000_0000
+        }
+        let bytes = ([UInt32(units.count * 4)] + units).flatMap { unit in
+            withUnsafeBytes(of: unit.littleEndian) { Array($0) }
+        }
+        return bytes + [0x62, 0]
+    }
+
+    @Test(arguments: libraryCases) func refusesWhatTheLibraryWouldFollow(_ name: String, _ bytes: [UInt8]) {
+        let error = #expect(throws: Diagnostic.self, "\(name)") { try Self.load(bytes) }
+        #expect(error?.code.exit == .badData && error?.file == "tokenizer.model", "\(name)")
+    }
+
+    @Test func takesAsManyNestedPiecesAndSourcesAsTheLibraryDoes() throws {
+        let nested = (2...65).flatMap { Self.piece([UInt8](repeating: 0x62, count: $0), type: 4) }
+        let tokenizer = try Self.load(Self.good + nested)
+        let text = "a" + String(repeating: "b", count: 70)
+        #expect(tokenizer.encode(text, addingSpecialTokens: false, recognizingSpecialTokens: false) == [2, 66, 6])
+        // The longest source that fits is replaced: `a` 32 times and then twice.
+        let mapped = try Self.load(Self.mapped(Self.chain(32)) + Self.piece("b") + Self.piece("▁"))
+        let run = String(repeating: "a", count: 34)
+        #expect(mapped.encode(run, addingSpecialTokens: false, recognizingSpecialTokens: false) == [4, 3, 3])
+        // A zero is a character like others.
+        #expect(!mapped.encode("a\0a", addingSpecialTokens: false, recognizingSpecialTokens: false).isEmpty)
+    }
+
     private static func load(_ bytes: [UInt8]) throws -> SentencePieceTokenizer {
         try bytes.withUnsafeBytes { try SentencePieceTokenizer(model: $0, file: "tokenizer.model") }
     }

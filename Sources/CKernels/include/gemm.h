@@ -60,8 +60,6 @@ static inline ptrdiff_t ek_gemm_packed_words(ptrdiff_t rows, ptrdiff_t words) {
     return ek_gemm_tiles(rows) * words * EK_GEMM_TILE_STRIDE;
 }
 
-ek_gemm_cut ek_gemm_cut_of(const ek_gemm_product *product);
-
 /// At most this many rows are multiplied without packing R, if R is stored as its columns. Their left side is packed
 /// row after row instead of in tiles, and every factor's depth is filled up to `ek_gemm_row_words`.
 enum { EK_GEMM_FEW_ROWS = 16 };
@@ -75,6 +73,10 @@ ptrdiff_t ek_gemm_row_items(const ek_gemm_product *product);
 
 typedef struct {
     ek_gemm_precision precision;
+    // Words of a packed left side from one place along K to the next: EK_GEMM_TILE_STRIDE, or 1 where rows stand one
+    // after the other.
+    ptrdiff_t left_step;
+    ek_gemm_cut (*cut)(const ek_gemm_product *product);
 
     // Packs tile `tile` of scale * L [rows, depth] into words first ..< first + ek_gemm_words(depth) of a packed side
     // with `words` a row in all. L[m][k] stands at values[m * stride + k], or [k * stride + m] if transposed.

@@ -55,6 +55,14 @@ package struct WeightTensor: @unchecked Sendable {
         WeightTensor(name: name, shape: shape, type: type, bytes: bytes, file: file, owner: owner)
     }
 
+    /// Entry `index` of the slowest dimension of a tensor of rank 2 or more, whose rows are whole blocks.
+    package func slice(_ index: Int, name: String) -> WeightTensor {
+        let size = bytes.count / shape[0]
+        return WeightTensor(
+            name: name, shape: Array(shape.dropFirst()), type: type,
+            bytes: UnsafeRawBufferPointer(rebasing: bytes[index * size..<(index + 1) * size]), file: file, owner: owner)
+    }
+
     /// The transpose of a matrix, copied to memory; nil for another rank or a type whose elements stand in blocks.
     package func transposed() -> WeightTensor? {
         guard shape.count == 2, type.blockElements == 1 else { return nil }

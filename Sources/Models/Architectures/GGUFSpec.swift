@@ -42,27 +42,23 @@ struct GGUFSpec {
         if let valueLength = try integer("attention.value_length", in: 1...(1 << 12)), valueLength != headDim {
             throw wrong("attention.value_length", found: "\(valueLength)", expected: "\(headDim), as the keys have")
         }
-        if let experts = try integer("expert_count", in: 0...Int(Int32.max)), experts > 0 {
-            throw Diagnostic(
-                ModelsCode.unsupported, file: header.file.path, at: "key \"\(architecture).expert_count\"",
-                found: "\(experts) experts", expected: "none in a GGUF file",
-                fix: "Use the Hugging Face folder of the model")
-        }
         guard let table = weights["token_embd.weight"], table.shape.count == 2 else {
             throw Diagnostic(
                 ModelsCode.tensor, file: header.file.path, at: "tensor \"token_embd.weight\"", found: "no matrix",
                 expected: "the embedding table")
         }
+        let mixture = try mixture()
         var spec = DecoderSpec(
             architecture: architecture, vocabulary: table.shape[0], hidden: hidden, heads: heads,
             keyValueHeads: keyValueHeads, headDim: headDim,
             feedForward: try required("feed_forward_length", in: 1...(1 << 22)),
-            layers: try layers(count: layerCount, headDim: headDim),
+            layers: try layers(count: layerCount, headDim: headDim, isMixture: mixture != nil),
             normEpsilon: Float(try number("attention.layer_norm_rms_epsilon") ?? 1e-5),
             attentionScale: Float(try number("attention.scale") ?? 1 / Double(headDim).squareRoot()),
             isTied: weights["output.weight"] == nil,
             maximumPositions: try required("context_length", in: 1...(1 << 24)),
             names: .llama)
+        spec.mixture = mixture
         // A bias is what the file holds: GGUF's metadata does not say.
         spec.bias.queryKeyValue = weights["blk.0.attn_q.bias"] != nil
         spec.bias.attentionOutput = weights["blk.0.attn_output.bias"] != nil
@@ -75,11 +71,31 @@ struct GGUFSpec {
             spec.activation = .geluTanh
             spec.embeddingScale = Float(hidden).squareRoot()
             spec.logitSoftcap = try number("final_logit_softcapping").map { Float($0) }
+            // Gemma 3 27B alone scales by its width over its heads; llama.cpp knows it by its layers too.
+            if layerCount == 62 { spec.attentionScale = 1 / Float(hidden / heads).squareRoot() }
         }
         return spec
     }
 
-    private func layers(count: Int, headDim: Int) throws(Diagnostic) -> [DecoderSpec.LayerSpec] {
+    /// Mixtral is a llama with experts, each as wide as a feed-forward layer; nil for a model without.
+    private func mixture() throws(Diagnostic) -> DecoderSpec.Mixture? {
+        guard let experts = try integer("expert_count", in: 0...(1 << 14)), experts > 0 else { return nil }
+        guard architecture == "llama" else {
+            throw Diagnostic(
+                ModelsCode.unsupported, file: header.file.path, at: "key \"\(architecture).expert_count\"",
+                found: "\(experts) experts", expected: "none, or the architecture llama",
+                fix: "Use the Hugging Face folder of the model")
+        }
+        var width = try integer("expert_feed_forward_length", in: 1...(1 << 22))
+        if width == nil { width = try integer("feed_forward_length", in: 1...(1 << 22)) }
+        return DecoderSpec.Mixture(
+            experts: experts, width: try header.required("\(architecture).feed_forward_length", width),
+            sharedWidth: nil, hasCorrection: false,
+            routing: RoutingSettings(
+                perToken: try required("expert_used_count", in: 1...experts), scores: .softmax, normalizes: true))
+    }
+
+    private func layers(count: Int, headDim: Int, isMixture: Bool) throws(Diagnostic) -> [DecoderSpec.LayerSpec] {
         let rotated = try integer("rope.dimension_count", in: 2...headDim) ?? headDim
         let isGemma = architecture == "gemma3"
         var global = RotarySpec(theta: try number("rope.freq_base") ?? (isGemma ? 1e6 : 1e4), rotatedDim: rotated)
@@ -94,14 +110,33 @@ struct GGUFSpec {
         }
         let window = try integer("attention.sliding_window", in: 0...Int(Int32.max)).flatMap { $0 == 0 ? nil : $0 }
         guard isGemma else {
-            return Array(repeating: .init(window: window, rotary: global), count: count)
+            return Array(repeating: .init(window: window, rotary: global, isMixture: isMixture), count: count)
         }
-        // Gemma 3's files state neither the pattern of its layers nor the base of the local ones.
+        // The scaling is for the global layers only. Files may leave out the base of the others.
         let local = RotarySpec(theta: try number("rope.freq_base_swa") ?? 10_000, rotatedDim: rotated)
-        return (0..<count).map { index in
-            let isGlobal = (index + 1) % 6 == 0
-            return .init(window: isGlobal ? nil : window, rotary: isGlobal ? global : local)
+        return try hasWindow(count: count).map {
+            .init(window: $0 ? window : nil, rotary: $0 ? local : global)
         }
+    }
+
+    /// Which layers have a window: as a list, or all but each so-manieth. Without a word Gemma 3's pattern is meant.
+    private func hasWindow(count: Int) throws(Diagnostic) -> [Bool] {
+        let key = "attention.sliding_window_pattern"
+        guard case .array? = header["\(architecture).\(key)"] else {
+            let period = try integer(key, in: 1...(1 << 16)) ?? 6
+            return (0..<count).map { ($0 + 1) % period != 0 }
+        }
+        let name = "\(architecture).\(key)"
+        let flags: [Bool]
+        if let bools = try? header.bools(name) {
+            flags = bools
+        } else {
+            flags = try (header.integers(name) ?? []).map { $0 != 0 }
+        }
+        guard flags.count == count else {
+            throw wrong(key, found: "\(flags.count) layers", expected: "\(count)")
+        }
+        return flags
     }
 
     private func scaling() throws(Diagnostic) -> RotarySpec.Scaling {
@@ -109,11 +144,29 @@ struct GGUFSpec {
         switch kind {
         case "none": return .none
         case "linear": return .linear(factor: try number("rope.scaling.factor") ?? 1)
+        case "yarn": return .yarn(try yarn())
         default:
             throw Diagnostic(
                 ModelsCode.unsupported, file: header.file.path, at: "key \"\(architecture).rope.scaling.type\"",
-                found: "\"\(kind)\"", expected: "none or linear")
+                found: "\"\(kind)\"", expected: "none, linear or yarn")
         }
+    }
+
+    /// YaRN with llama.cpp's defaults; its attention factor comes on top of what attention grows by.
+    private func yarn() throws(Diagnostic) -> RotarySpec.Yarn {
+        let factor = try number("rope.scaling.factor") ?? 1
+        for key in ["rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"] {
+            guard let value = try header.number("\(architecture).\(key)"), value != 1 else { continue }
+            throw wrong(key, found: "\(value)", expected: "1 or nothing")
+        }
+        var trained = try integer("rope.scaling.original_context_length", in: 1...(1 << 24))
+        if trained == nil { trained = try integer("context_length", in: 1...(1 << 24)) }
+        return RotarySpec.Yarn(
+            factor: factor, trainedLength: try header.required("\(architecture).context_length", trained),
+            betaFast: try number("rope.scaling.yarn_beta_fast") ?? 32,
+            betaSlow: try number("rope.scaling.yarn_beta_slow") ?? 1,
+            attentionFactor: (try number("rope.scaling.attn_factor") ?? 1) * RotarySpec.Yarn.magnitude(factor, 1),
+            truncates: true)
     }
 
     /// The heads whose rows the converter to GGUF permuted in the tensor of `path`.
@@ -142,7 +195,11 @@ struct GGUFSpec {
             "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
             "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
             "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+            "mlp.gate": "ffn_gate_inp",
         ]
+        if parts.count == 8, module.hasPrefix("mlp.experts."), let name = names["mlp.\(parts[6])"] {
+            return expertName("blk.\(parts[2]).\(name)_exps.\(kind)", Int(parts[5]) ?? 0)
+        }
         let norms: [(String?, String)] = [
             (spec.names.attentionNorm, "attn_norm"), (spec.names.attentionOutputNorm, "post_attention_norm"),
             (spec.names.feedForwardNorm, "ffn_norm"), (spec.names.feedForwardOutputNorm, "post_ffw_norm"),
@@ -150,6 +207,19 @@ struct GGUFSpec {
         guard let name = names[module] ?? norms.first(where: { $0.0 == module })?.1 else { return path }
         return "blk.\(parts[2]).\(name).\(kind)"
     }
+
+    /// The weights with each tensor that stacks all experts of a layer cut into one for each, bytes where they are.
+    static func separatingExperts(_ source: WeightSource) -> WeightSource {
+        let isStack = { (tensor: WeightTensor) in tensor.shape.count == 3 && tensor.name.contains("_exps.") }
+        guard source.tensors.contains(where: isStack) else { return source }
+        return WeightSource(
+            source.tensors.flatMap { tensor -> [WeightTensor] in
+                guard isStack(tensor), tensor.shape[0] <= 1 << 14 else { return [tensor] }
+                return (0..<tensor.shape[0]).map { tensor.slice($0, name: expertName(tensor.name, $0)) }
+            })
+    }
+
+    private static func expertName(_ stack: String, _ expert: Int) -> String { "\(stack)/\(expert)" }
 
     private func integer(_ key: String, in range: ClosedRange<Int>) throws(Diagnostic) -> Int? {
         try header.integer("\(architecture).\(key)", in: range)

@@ -96,7 +96,8 @@ package struct BaseFiles {
         case .gguf(let model):
             let spec = spec
             return WeightBinder(
-                weights, file: path, workspace: workspace, candidates: { [GGUFSpec.name(of: $0, spec: spec)] },
+                GGUFSpec.separatingExperts(weights), file: path, workspace: workspace,
+                candidates: { [GGUFSpec.name(of: $0, spec: spec)] },
                 permutedHeads: try GGUFSpec(model).permutedHeads(spec))
         case .folder(let folder):
             let names = spec.names

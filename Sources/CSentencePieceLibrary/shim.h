@@ -1,0 +1,1 @@
+/* The library's header is C++; CSentencePiece says what of it can be used. This module only links it. */
