@@ -50,6 +50,7 @@ let package = Package(
         // Level 4
         library(
             "Training", ["Models", "NN", "Autograd", "Formats", "Batches", "StrictJSON", "Diagnostics"]),
+        library("Checkpoints", ["Formats", "StrictJSON", "Diagnostics", "CLinux"]),
         library("Evaluation", ["Models", "Datasets", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 5
         library(
@@ -61,8 +62,8 @@ let package = Package(
         library(
             "Recipes",
             [
-                "Training", "Evaluation", "Models", "NN", "Autograd", "Datasets", "Tokenization", "Formats", "Batches",
-                "StrictJSON",
+                "Checkpoints", "Training", "Evaluation", "Models", "NN", "Autograd", "Datasets", "Tokenization",
+                "Formats", "Batches", "StrictJSON",
                 "Diagnostics", .product(name: "Yams", package: "Yams"),
             ]),
         // Level 6
@@ -79,6 +80,7 @@ let package = Package(
             name: "TestSupport", dependencies: ["Autograd", "StrictJSON"], path: "Tests/TestSupport",
             swiftSettings: swiftFlags),
         tests("StrictJSON", ["Diagnostics"]),
+        tests("Checkpoints", ["Formats", "StrictJSON", "Diagnostics", "TestSupport"]),
         tests("Batches"),
         tests(
             "Benchmarks",

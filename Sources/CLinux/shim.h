@@ -1,4 +1,5 @@
 #pragma once
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,3 +14,6 @@ static inline int linux_rename_new(const char *from, const char *to) {
 static inline int linux_rename_exchange(const char *a, const char *b) {
     return (int)syscall(SYS_renameat2, -100, a, -100, b, 2u);
 }
+
+/* Takes a file's lock for this open file, or fails with EWOULDBLOCK. */
+static inline int linux_try_lock(int descriptor) { return flock(descriptor, LOCK_EX | LOCK_NB); }

@@ -30,15 +30,19 @@ package struct MemoryPlan: Sendable, Equatable {
     /// Chooses the fastest way that the recipe's `max_memory` allows; without one, the fastest.
     ///
     /// The base's weights are read once, so that they are resident as they will be in training.
+    /// - Parameter cut: the way that a run has begun in; it is kept, because other parts give other bits.
     /// - Throws: `memory` if the least that would do is more than is allowed, or than the machine has.
     package init(
-        _ preparation: Preparation, adapter: AttachedAdapter, in workspace: Workspace
+        _ preparation: Preparation, adapter: AttachedAdapter, cut: Cut? = nil, in workspace: Workspace
     ) throws(Diagnostic) {
         preparation.base.decoder.touchWeights(in: workspace)
         let resident = ProcessMemory.residentBytes
         let limit = preparation.recipe.train.maximumMemory
         var least: MemoryPlan?
-        for (microTokens, economy) in Self.candidates(preparation.microTokens, limited: limit != nil) {
+        let candidates =
+            cut.map { [($0.microTokens, $0.economy)] }
+            ?? Self.candidates(preparation.microTokens, limited: limit != nil)
+        for (microTokens, economy) in candidates {
             let plan = MemoryPlan(
                 microTokens: microTokens, economy: economy, residentBytes: resident,
                 optimizerBytes: 8 * adapter.parameterCount,
@@ -51,6 +55,21 @@ package struct MemoryPlan: Sendable, Equatable {
             if plan.peakBytes < least?.peakBytes ?? Int.max { least = plan }
         }
         throw Self.refusal(limit: limit, least: least?.peakBytes ?? 0, resident: resident)
+    }
+
+    /// How a step is cut, and what is computed twice: results depend on it to the bit.
+    package struct Cut: Sendable {
+        package let microTokens: Int
+        package let economy: MemoryEconomy
+
+        /// Reads it out of a plan's `json`.
+        package init?(_ json: JSONValue?) {
+            guard let json, let tokens = json["micro_tokens"]?.integer, tokens > 0,
+                let recomputes = json["recomputes_layers"]?.bool, let logits = json["logit_bytes"]?.integer, logits > 0
+            else { return nil }
+            microTokens = tokens
+            economy = MemoryEconomy(recomputesLayers: recomputes, logitBytes: logits)
+        }
     }
 
     private init(

@@ -61,6 +61,8 @@ extension Recipe.Train {
             "weight_decay": .number(weightDecay), "betas": .array([.number(betas.0), .number(betas.1)]),
             "epsilon": .number(epsilon), "clip": clip.map(JSONValue.number) ?? .null,
             "checkpoint_every": .integer(checkpointEvery),
+            "checkpoint_minutes": checkpointMinutes.map(JSONValue.number) ?? .null,
+            "checkpoints_kept": .integer(checkpointsKept),
             "evaluate_every": evaluateEvery.map(JSONValue.integer) ?? .null, "compute": .string(compute.rawValue),
             "provider": .string(provider.rawValue),
             "share_prefixes": .bool(sharesPrefixes),

@@ -115,6 +115,8 @@ extension Recipe.Train {
         epsilon = try section.number("epsilon", "more than 0, at most 1") { $0 > 0 && $0 <= 1 } ?? 1e-8
         clip = try Self.clip(section)
         checkpointEvery = try section.integer("checkpoint_every", in: 1...Int.max) ?? 100
+        checkpointMinutes = try section.number("checkpoint_minutes", "more than 0") { $0 > 0 }
+        checkpointsKept = try section.integer("checkpoints_kept", in: 2...1000) ?? 2
         evaluateEvery = try section.integer("evaluate_every", in: 1...Int.max)
         compute = try section.choice("compute", Compute.self) ?? .auto
         provider = try section.choice("provider", Provider.self) ?? .auto

@@ -83,7 +83,11 @@ package struct Recipe: Sendable, Equatable {
         package var epsilon: Double
         /// The largest norm of the gradient; nil for no clipping.
         package var clip: Double?
+        /// Steps, and minutes, after which the state is saved, whichever comes first; nil: never by the clock.
         package var checkpointEvery: Int
+        package var checkpointMinutes: Double?
+        /// The newest checkpoints that stay.
+        package var checkpointsKept: Int
         /// Steps between two evaluations during training; nil for none.
         package var evaluateEvery: Int?
         package var compute: Compute

@@ -1,4 +1,5 @@
 import Autograd
+import Checkpoints
 package import Diagnostics
 import Formats
 import Glibc
@@ -9,27 +10,53 @@ import Training
 package enum RunCode: String, DiagnosticCode, CaseIterable {
     case exists = "E-RUN-EXISTS"
     case missing = "E-RUN-MISSING"
+    /// A checkpoint's state cannot be read by this version.
+    case checkpoint = "E-RUN-CHECKPOINT"
+    /// What a resumed run was made of has changed.
+    case drift = "E-RUN-DRIFT"
 
     package var exit: ExitStatus {
         switch self {
         case .exists: .cannotCreate
         case .missing: .missingInput
+        case .checkpoint: .badData
+        case .drift: .badRecipe
         }
     }
 }
 
-/// The folder that a run leaves behind: `adapter/`, `metrics.jsonl`, `run.json`.
-package struct RunFolder {
+/// The folder that a run leaves behind: `adapter/`, `metrics.jsonl`, `run.json`, `checkpoints/`. One process at a time
+/// writes to it.
+package final class RunFolder {
     package let path: String
+    private var lock: RunLock?
 
-    /// - Parameter replacing: whether a run that is there may go.
-    /// - Throws: `exists` if something is at `path` and may not go.
+    /// - Parameter replacing: whether a run that is there may go, or go on.
+    /// - Throws: `busy` if another process writes to the run that is there, `exists` if something is at `path` and may
+    ///   not go.
     package init(_ path: String, replacing: Bool) throws(Diagnostic) {
         self.path = path
-        guard FileIdentity(ofFileAt: path) != nil || Self.isFolder(path) else { return }
+        guard Self.isFolder(path) || FileIdentity(ofFileAt: path) != nil else { return }
+        let isRun = Self.isFolder(path) ? Self.holdsRun(try listFolder(path)) : false
+        if isRun { lock = try RunLock(path) }
+        try check(replacing: replacing)
+    }
+
+    /// Makes the folder if it is missing, and claims it until this object goes.
+    ///
+    /// - Throws: as the initialiser does, if another process was faster.
+    func claim() throws(Diagnostic) {
+        guard lock == nil else { return }
+        try makeFolders(path)
+        lock = try RunLock(path)
+        try check(replacing: false)
+    }
+
+    private func check(replacing: Bool) throws(Diagnostic) {
         let names = Self.isFolder(path) ? try listFolder(path) : ["a file"]
-        let isRun = names.contains("run.json") || names.contains("metrics.jsonl") || names.contains("adapter")
-        guard names.isEmpty || (replacing && isRun) else {
+        let isRun = Self.holdsRun(names)
+        let isEmpty = names.allSatisfy { $0 == RunLock.fileName }
+        guard isEmpty || (replacing && isRun) else {
             throw Diagnostic(
                 RunCode.exists, file: path, found: isRun ? "a run" : "something that is no run",
                 expected: "a folder that does not exist yet",
@@ -37,8 +64,18 @@ package struct RunFolder {
         }
     }
 
-    /// Whether the run in the folder came to its end.
-    package var isFinished: Bool { FileIdentity(ofFileAt: joinPath(path, "run.json")) != nil }
+    private static func holdsRun(_ names: [String]) -> Bool {
+        names.contains { contents.contains($0) || $0 == RunLock.fileName }
+    }
+
+    private static let contents = ["adapter", "metrics.jsonl", "run.json", "checkpoints"]
+
+    /// The steps that a finished run has done, and those that its recipe had planned; nil if there is none.
+    package var finishedSteps: (done: Int, planned: Int)? {
+        let record = try? readJSON(joinPath(path, "run.json"))
+        guard let done = record?["steps"]?.integer, let planned = record?["planned_steps"]?.integer else { return nil }
+        return (done, planned)
+    }
 
     package var adapterPath: String { joinPath(path, "adapter") }
 
@@ -47,13 +84,20 @@ package struct RunFolder {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// Makes the folder, empty of what an earlier run has left.
-    func create() throws(Diagnostic) {
-        try makeFolders(path)
-        for name in ["adapter", "metrics.jsonl", "run.json"] { removeTree(joinPath(path, name)) }
+    /// Removes what an earlier run has left; a run that goes on keeps its metrics and its checkpoints.
+    func clear(keepingCheckpoints: Bool) {
+        let kept = keepingCheckpoints ? ["metrics.jsonl", "checkpoints"] : []
+        for name in Self.contents where !kept.contains(name) { removeTree(joinPath(path, name)) }
+        for name in (try? listFolder(path)) ?? []
+        where name.hasPrefix(".adapter.tmp-") || name.hasPrefix(".run.json.tmp-") {
+            removeTree(joinPath(path, name))
+        }
     }
 
-    func metricsFile() throws(Diagnostic) -> MetricsFile { try MetricsFile(joinPath(path, "metrics.jsonl")) }
+    /// - Parameter bytes: what stays of the file that is there.
+    func metricsFile(keeping bytes: Int) throws(Diagnostic) -> MetricsFile {
+        try MetricsFile(joinPath(path, "metrics.jsonl"), keeping: bytes)
+    }
 
     /// Writes the adapter folder as PEFT does, with the tokenizer and the template beside it, and a card.
     ///
@@ -76,59 +120,12 @@ package struct RunFolder {
             let names = Set(adapter.modules.map { String($0.path.split(separator: ".").last ?? "") })
             config.targetModules = .names(names.sorted())
         }
-        try PEFTAdapter.write(config: config, tensors: adapter.tensors(), others: others, to: adapterPath)
+        try PEFTAdapter.write(
+            config: config, tensors: adapter.tensors(), others: others, to: adapterPath, replacing: true)
         return try SHA256.digest(ofFile: joinPath(adapterPath, PEFTAdapter.weightsName)).description
     }
 
     func writeRecord(_ record: RunRecord) throws(Diagnostic) {
         try AtomicFile.write(record.json.serialized(.indented) + "\n", to: joinPath(path, "run.json"))
-    }
-}
-
-/// `metrics.jsonl`: a line for every step, written as it happens.
-struct MetricsFile: ~Copyable {
-    private let descriptor: Int32
-    private let path: String
-
-    init(_ path: String) throws(Diagnostic) {
-        self.path = path
-        descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        if descriptor < 0 {
-            throw Diagnostic(
-                FormatsCode.fileCreate, file: path, found: String(cString: strerror(errno)),
-                expected: "a file that can be written")
-        }
-    }
-
-    deinit { _ = Glibc.close(descriptor) }
-
-    mutating func append(_ step: TrainingStep, _ progress: TrainingRun.StepProgress) throws(Diagnostic) {
-        try append([
-            "step": .integer(progress.step), "loss": .number(step.loss), "learning_rate": .number(step.learningRate),
-            "grad_norm": .number(Double(step.gradientNorm)), "tokens": .integer(step.rowTokens),
-            "computed_tokens": .integer(step.computedTokens), "targets": .integer(step.targets),
-            "tokens_per_second": .number(Double(step.rowTokens) / max(progress.seconds, 1e-9)),
-            "peak_bytes": .integer(progress.peakBytes), "seconds": .number(progress.seconds),
-        ])
-    }
-
-    mutating func append(_ object: JSONObject) throws(Diagnostic) {
-        var bytes = Array((JSONValue.object(object).serialized() + "\n").utf8)
-        while !bytes.isEmpty {
-            let count = write(descriptor, bytes, bytes.count)
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw Diagnostic(
-                    FormatsCode.fileWrite, file: path, found: String(cString: strerror(errno)),
-                    expected: "space and permission to write")
-            }
-            bytes.removeFirst(count)
-        }
-    }
-
-    func close() throws(Diagnostic) {
-        if fsync(descriptor) != 0 {
-            throw Diagnostic(FormatsCode.fileWrite, file: path, found: String(cString: strerror(errno)))
-        }
     }
 }

@@ -39,7 +39,7 @@ struct RunRecord {
             "train_seconds": .number(summary.trainSeconds), "tokens_per_second": .number(summary.tokensPerSecond),
             "peak_bytes": .integer(summary.peakBytes), "memory": summary.memory.json,
             "final_loss": .number(summary.lastLoss),
-            "resumed_from": .null,
+            "resumed_from": summary.resumedFrom.map(JSONValue.integer) ?? .null,
         ])
     }
 }

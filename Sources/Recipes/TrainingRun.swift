@@ -1,5 +1,6 @@
 package import Autograd
 import Batches
+import Checkpoints
 import Datasets
 package import Diagnostics
 package import Formats
@@ -11,16 +12,31 @@ package import Training
 
 /// A recipe being carried out: trains an adapter and leaves a run folder behind.
 package struct TrainingRun {
-    private let preparation: Preparation
+    let preparation: Preparation
     private let workspace: Workspace
     private let folder: RunFolder
     private let digests: BaseDigests
+    let identity: RunIdentity
+    let store: CheckpointStore
 
     /// What is told while it runs.
     package enum Event {
         case started(totalSteps: Int, parameters: Int, memory: MemoryPlan)
+        /// A checkpoint was not whole and bears another name now.
+        case damaged(name: String, newName: String)
+        /// The run goes on after this step; nil: no checkpoint was published, so it starts with the first.
+        case resumed(step: Int?)
         case step(TrainingStep, progress: StepProgress)
         case evaluated(step: Int, loss: Double)
+        case saved(step: Int, seconds: Double)
+        /// Saving failed; it is tried once more after the next step.
+        case notSaved(Diagnostic)
+    }
+
+    package enum Outcome {
+        case finished(Summary)
+        /// Asked to stop; the state after this step is saved.
+        case stopped(step: Int)
     }
 
     /// The clock and the memory beside a step.
@@ -28,13 +44,15 @@ package struct TrainingRun {
         /// Optimiser steps done, this one included.
         package let step: Int
         package let totalSteps: Int
-        /// Seconds of this step, and of all so far.
+        /// Seconds of this step, and of all that this process has done.
         package let seconds: Double
         package let elapsed: Double
-        /// Row tokens per second so far.
+        /// Steps of this process.
+        let ownSteps: Int
+        /// Row tokens per second of this process.
         package let tokensPerSecond: Double
         package let peakBytes: Int
-        package var secondsLeft: Double { elapsed / Double(step) * Double(totalSteps - step) }
+        package var secondsLeft: Double { elapsed / Double(max(1, ownSteps)) * Double(totalSteps - step) }
     }
 
     /// What a finished run has come to.
@@ -47,9 +65,10 @@ package struct TrainingRun {
         package let memory: MemoryPlan
         package let folder: String
         package let adapterDigest: String
+        package let resumedFrom: Int?
     }
 
-    /// - Throws: `RunCode.exists` if the folder holds a run and `replacing` is false, and what digests need to read.
+    /// - Throws: what digests need to read.
     package init(
         _ preparation: Preparation, folder: RunFolder, in workspace: Workspace
     ) throws(Diagnostic) {
@@ -57,73 +76,69 @@ package struct TrainingRun {
         self.workspace = workspace
         self.folder = folder
         digests = try BaseDigests(preparation.base.files)
+        identity = RunIdentity(preparation, digests: digests, workspace: workspace)
+        store = CheckpointStore(inRun: folder.path, keeping: preparation.recipe.train.checkpointsKept)
     }
 
     /// Trains to the end, or for `maximumSteps`, and publishes the adapter.
     ///
-    /// - Parameter report: gets every event; false stops the run after the step, and what was learned is kept.
-    /// - Throws: `diverged`, errors of writing; the folder then has no adapter.
+    /// - Parameters:
+    ///   - isResuming: whether to go on from the newest checkpoint of the folder, to the bit as if there had been no
+    ///     interruption.
+    ///   - shouldStop: asked after every step; if true, the state is saved and the run ends without an adapter.
+    /// - Throws: `drift` if the run was made of something else, `damaged` if no checkpoint is whole, `diverged`, errors of
+    ///   writing; the folder then has no adapter, and the last checkpoint is as it was.
     package func run(
-        maximumSteps: Int? = nil, report: (Event) throws(Diagnostic) -> Bool
-    ) throws(Diagnostic) -> Summary {
+        maximumSteps: Int? = nil, isResuming: Bool = false, shouldStop: () -> Bool = { false },
+        report: (Event) -> Void
+    ) throws(Diagnostic) -> Outcome {
         let recipe = preparation.recipe
-        let decoder = preparation.base.decoder
+        let checkpoint = isResuming ? try store.newest { report(.damaged(name: $0, newName: $1)) } : nil
+        var position = RunPosition()
+        if let checkpoint { position = try self.position(of: checkpoint) }
         let config = try PEFTConfig(recipe)
-        let adapter = try decoder.attachNewAdapter(config, seed: recipe.train.seed, in: workspace)
-        let memory = try MemoryPlan(preparation, adapter: adapter, in: workspace)
+        let adapter = try preparation.base.decoder.attachNewAdapter(config, seed: recipe.train.seed, in: workspace)
+        let cut = checkpoint.flatMap { MemoryPlan.Cut($0.state["memory"]) }
+        let memory = try MemoryPlan(preparation, adapter: adapter, cut: cut, in: workspace)
         let planned = preparation.totalSteps
-        let total = min(planned, maximumSteps ?? planned)
         var trainer = Trainer(
-            decoder, adapter: adapter, optimizer: AdamW(recipe.train),
+            preparation.base.decoder, adapter: adapter, optimizer: AdamW(recipe.train),
             schedule: LearningRateSchedule(recipe.train, totalSteps: planned), seed: recipe.train.seed,
             economy: memory.economy, in: workspace)
-        let heldOut = try heldOutBatches()
-        try folder.create()
-        var metrics = try folder.metricsFile()
-        _ = try report(.started(totalSteps: total, parameters: adapter.parameterCount, memory: memory))
-        let clock = ContinuousClock()
-        let start = clock.now
-        var (tokens, lastLoss, stopped) = (0, 0.0, false)
-        epochs: for epoch in 0..<recipe.train.epochs {
-            for step in preparation.steps(epoch: epoch) {
-                guard trainer.stepCount < total, !stopped else { break epochs }
-                let begin = clock.now
-                let result = try trainer.step(preparation.microBatches(of: step, tokens: memory.microTokens))
-                let now = clock.now
-                tokens += result.rowTokens
-                lastLoss = result.loss
-                let elapsed = (now - start).inSeconds
-                let progress = StepProgress(
-                    step: trainer.stepCount, totalSteps: total, seconds: (now - begin).inSeconds, elapsed: elapsed,
-                    tokensPerSecond: Double(tokens) / max(elapsed, 1e-9),
-                    peakBytes: ProcessMemory.peakResidentBytes)
-                try metrics.append(result, progress)
-                stopped = try !report(.step(result, progress: progress))
-                if let every = recipe.train.evaluateEvery, trainer.stepCount.isMultiple(of: every), !heldOut.isEmpty {
-                    let loss = trainer.evaluate(heldOut)
-                    try metrics.append(["step": .integer(trainer.stepCount), "evaluation_loss": .number(loss)])
-                    _ = try report(.evaluated(step: trainer.stepCount, loss: loss))
-                }
-            }
-        }
-        let trainSeconds = (clock.now - start).inSeconds
-        let peak = ProcessMemory.peakResidentBytes
-        try metrics.append([
-            "done": .bool(true), "steps": .integer(trainer.stepCount), "train_seconds": .number(trainSeconds),
-            "peak_bytes": .integer(peak),
-        ])
-        try metrics.close()
+        if let checkpoint { try trainer.restore(step: checkpoint.step, from: checkpoint.tensors()) }
+        try folder.claim()
+        folder.clear(keepingCheckpoints: checkpoint != nil)
+        if isResuming { report(.resumed(step: checkpoint?.step)) }
+        var loop = TrainingLoop(
+            self, trainer: trainer, memory: memory, position: position, planned: planned,
+            total: min(planned, maximumSteps ?? planned), heldOut: try heldOutBatches(),
+            metrics: try folder.metricsFile(keeping: position.metricsBytes))
+        report(.started(totalSteps: loop.total, parameters: adapter.parameterCount, memory: memory))
+        guard try loop.run(shouldStop: shouldStop, report: report) else { return .stopped(step: loop.step) }
         let digest = try folder.publishAdapter(adapter, preparation: preparation, digests: digests)
         let summary = Summary(
-            steps: trainer.stepCount, lastLoss: lastLoss, trainSeconds: trainSeconds,
-            tokensPerSecond: Double(tokens) / max(trainSeconds, 1e-9), peakBytes: peak, memory: memory,
-            folder: folder.path,
-            adapterDigest: digest)
+            steps: loop.step, lastLoss: loop.position.lastLoss, trainSeconds: loop.position.trainSeconds,
+            tokensPerSecond: Double(loop.position.tokens) / max(loop.position.trainSeconds, 1e-9),
+            peakBytes: ProcessMemory.peakResidentBytes, memory: memory, folder: folder.path, adapterDigest: digest,
+            resumedFrom: position.resumedFrom)
         try folder.writeRecord(
             RunRecord(
                 preparation: preparation, digests: digests, workspace: workspace, parameters: adapter.parameterCount,
                 totalSteps: planned, summary: summary))
-        return summary
+        return .finished(summary)
+    }
+
+    /// - Throws: `drift` with every difference between this run and the checkpoint's.
+    private func position(of checkpoint: Checkpoint) throws(Diagnostic) -> RunPosition {
+        guard let stored = checkpoint.state["identity"] else { throw RunPosition.unreadable(checkpoint.path) }
+        let differences = identity.differences(from: stored)
+        guard differences.isEmpty else {
+            throw Diagnostic(
+                RunCode.drift, file: checkpoint.path, found: differences.joined(separator: "; "),
+                expected: "what the run was begun with",
+                fix: "Put it back to go on, or start another run with --fresh or another folder")
+        }
+        return try RunPosition(checkpoint.state, step: checkpoint.step, file: checkpoint.path)
     }
 
     /// Held-out rows for the loss during training; none where the recipe does not ask for it.

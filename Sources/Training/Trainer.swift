@@ -23,14 +23,16 @@ package struct TrainingStep: Sendable {
 /// caller's.
 package struct Trainer {
     private let decoder: Decoder
-    private let parameters: [Parameter]
+    let parameters: [Parameter]
+    /// Of the parameters, as PEFT has them in a file.
+    let names: [String]
     private let schedule: LearningRateSchedule
     private let seed: UInt64
     private let economy: MemoryEconomy
-    private let workspace: Workspace
-    package private(set) var optimizer: AdamW
+    let workspace: Workspace
+    package internal(set) var optimizer: AdamW
     /// Steps done.
-    package private(set) var stepCount = 0
+    package internal(set) var stepCount = 0
 
     /// - Parameters:
     ///   - seed: of dropout, together with the step.
@@ -40,7 +42,9 @@ package struct Trainer {
         economy: MemoryEconomy = MemoryEconomy(), in workspace: Workspace
     ) {
         self.decoder = decoder
-        parameters = adapter.parameters
+        let named = adapter.namedParameters
+        parameters = named.map(\.parameter)
+        names = named.map(\.name)
         self.optimizer = optimizer
         self.schedule = schedule
         self.seed = seed

@@ -7,6 +7,8 @@ package enum TrainingCode: String, DiagnosticCode, CaseIterable {
     case parity = "E-PARITY"
     /// The loss or a gradient is no longer a number.
     case diverged = "E-TRAIN-DIVERGED"
+    /// A checkpoint holds the state of another adapter.
+    case state = "E-TRAIN-STATE"
     /// There is nothing to learn in the data.
     case nothingToLearn = "E-TRAIN-NOTHING"
 

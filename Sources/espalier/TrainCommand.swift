@@ -13,7 +13,9 @@ struct TrainCommand: ParsableCommand {
             Example:
               espalier train recipes/finance/banking77-quickstart.yaml --out runs/first --set train.epochs=2
 
-            The run's folder holds adapter/ (PEFT's layout), metrics.jsonl (a line a step) and run.json.
+            The run's folder holds adapter/ (PEFT's layout), metrics.jsonl (a line a step), run.json and checkpoints/.
+            A run that was stopped, by Ctrl-C or by force, goes on from its newest checkpoint with --resume, to the bit
+            as if it had never stopped.
             """)
 
     @OptionGroup var recipe: RecipeOptions
@@ -23,7 +25,7 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "The run's folder, instead of the recipe's `out`.")
     var out: String?
 
-    @Flag(help: "Go on with the run in the folder.")
+    @Flag(help: "Go on from the newest checkpoint in the folder.")
     var resume = false
 
     @Flag(help: "Replace the run in the folder.")
@@ -42,22 +44,28 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         let loaded = try recipe.load(extra: memory.overrides)
         let folder = try RunFolder(out ?? loaded.out.resolved, replacing: fresh || resume)
-        if resume {
-            if folder.isFinished {
-                return Console.note("The run in \(escaped(folder.path)) is finished; nothing to do.")
-            }
-            Console.note("No checkpoint was published in this folder: starting at step 0.")
+        if resume, let finished = folder.finishedSteps, finished.done >= min(finished.planned, maxSteps ?? .max) {
+            return Console.note("The run in \(escaped(folder.path)) is finished; nothing to do.")
         }
         let workspace = try threads.workspace(for: loaded)
         let preparation = try Preparation(loaded, in: workspace)
         Console.note(preparation.dataset.ledger.text)
         let training = try TrainingRun(preparation, folder: folder, in: workspace)
         var progress = ProgressLine()
-        let summary = try training.run(maximumSteps: maxSteps) { (event) throws(Diagnostic) in
-            progress.show(event)
-            return true
-        }
+        Interruption.install()
+        let outcome = try training.run(
+            maximumSteps: maxSteps, isResuming: resume, shouldStop: { Interruption.signal != nil },
+            report: { progress.show($0) })
         progress.finish()
+        switch outcome {
+        case .finished(let summary): try show(summary, folder: folder)
+        case .stopped(let step):
+            Console.note("Stopped and saved after step \(step). To go on, give the same command with --resume.")
+            throw ExitCode(Interruption.exitStatus)
+        }
+    }
+
+    private func show(_ summary: TrainingRun.Summary, folder: RunFolder) throws(Diagnostic) {
         if output.json {
             try Console.write(
                 .object([
@@ -66,6 +74,7 @@ struct TrainCommand: ParsableCommand {
                     "tokens_per_second": .number(summary.tokensPerSecond), "peak_bytes": .integer(summary.peakBytes),
                     "predicted_peak_bytes": .integer(summary.memory.peakBytes),
                     "adapter_sha256": .string(summary.adapterDigest),
+                    "resumed_from": summary.resumedFrom.map(JSONValue.integer) ?? .null,
                 ]))
         } else {
             Console.note(
@@ -85,6 +94,15 @@ struct ProgressLine {
 
     mutating func show(_ event: TrainingRun.Event) {
         switch event {
+        case .damaged(let name, let newName):
+            Console.note("warning: checkpoint \(name) is damaged; it is called \(newName) now.")
+        case .resumed(let step?): Console.note("Going on after step \(step).")
+        case .resumed(nil): Console.note("No checkpoint was published in this folder: starting at step 0.")
+        case .saved(let step, let seconds):
+            if !Console.isInteractive { Console.note("step \(step)  saved in \(decimal(seconds, 2)) s") }
+        case .notSaved(let error):
+            finish()
+            Console.note("warning: the state was not saved; \(error)")
         case .started(let steps, let parameters, let memory):
             Console.note("Training \(parameters) parameters for \(steps) steps.")
             Console.note("Predicted memory: \(memory.text).")

@@ -12,7 +12,8 @@ import Testing
             "CKernels", "COpenBLAS", "CPCRE2", "CSentencePiece", "CSentencePieceLibrary", "COpenSSL", "CLinux",
             "Diagnostics",
         ],
-        ["StrictJSON", "Batches"], ["Autograd", "Tokenization"], ["NN", "Formats", "Datasets"], ["Models"],
+        ["StrictJSON", "Batches"], ["Autograd", "Tokenization"], ["NN", "Formats", "Datasets"],
+        ["Models", "Checkpoints"],
         ["Training", "Evaluation"], ["Recipes", "Benchmarks"], ["espalier"],
     ]
 

@@ -1,0 +1,135 @@
+import Batches
+import Checkpoints
+import Diagnostics
+import Formats
+import StrictJSON
+import Training
+
+/// The steps of a run from where it stands: trains, logs, looks at held-out rows and saves.
+struct TrainingLoop: ~Copyable {
+    private let training: TrainingRun
+    private let memory: MemoryPlan
+    private let planned: Int
+    /// Where this loop ends.
+    let total: Int
+    private let heldOut: [PackedBatch]
+    private var trainer: Trainer
+    private(set) var position: RunPosition
+    private var metrics: MetricsFile
+
+    private let clock = ContinuousClock()
+    private let start: ContinuousClock.Instant
+    private let secondsBefore: Double
+    private let tokensBefore: Int
+    private let stepsBefore: Int
+    /// The step of the last checkpoint, and when it was.
+    private var saved: (step: Int, time: ContinuousClock.Instant)
+    private var failedSaves = 0
+
+    var step: Int { trainer.stepCount }
+
+    init(
+        _ training: TrainingRun, trainer: Trainer, memory: MemoryPlan, position: RunPosition, planned: Int, total: Int,
+        heldOut: [PackedBatch], metrics: consuming MetricsFile
+    ) {
+        self.training = training
+        self.trainer = trainer
+        self.memory = memory
+        self.position = position
+        self.planned = planned
+        self.total = total
+        self.heldOut = heldOut
+        self.metrics = metrics
+        start = clock.now
+        (secondsBefore, tokensBefore, stepsBefore) = (position.trainSeconds, position.tokens, trainer.stepCount)
+        saved = (trainer.stepCount, start)
+    }
+
+    /// - Returns: false if it was asked to stop before the end.
+    mutating func run(
+        shouldStop: () -> Bool, report: (TrainingRun.Event) -> Void
+    ) throws(Diagnostic) -> Bool {
+        let train = training.preparation.recipe.train
+        var index = 0
+        for epoch in 0..<train.epochs {
+            for rows in training.preparation.steps(epoch: epoch) {
+                index += 1
+                guard index > step else { continue }
+                guard step < total else { break }
+                try take(rows, report: report)
+                if let every = train.evaluateEvery, step.isMultiple(of: every), !heldOut.isEmpty {
+                    try evaluate(report: report)
+                }
+                let isLast = step == total
+                if shouldStop(), !isLast {
+                    try save(isFinal: true, report: report)
+                    return false
+                }
+                // The end itself needs no checkpoint, unless more steps were planned.
+                if isDue(train), !isLast { try save(isFinal: false, report: report) }
+            }
+        }
+        if total < planned, saved.step < step { try save(isFinal: true, report: report) }
+        try metrics.append([
+            "done": .bool(true), "steps": .integer(step), "train_seconds": .number(position.trainSeconds),
+            "peak_bytes": .integer(ProcessMemory.peakResidentBytes),
+        ])
+        try metrics.sync()
+        return true
+    }
+
+    private mutating func take(_ rows: [Int], report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
+        let begin = clock.now
+        let result = try trainer.step(training.preparation.microBatches(of: rows, tokens: memory.microTokens))
+        let now = clock.now
+        let elapsed = (now - start).inSeconds
+        position.tokens += result.rowTokens
+        position.lastLoss = result.loss
+        position.trainSeconds = secondsBefore + elapsed
+        let progress = TrainingRun.StepProgress(
+            step: step, totalSteps: total, seconds: (now - begin).inSeconds, elapsed: elapsed,
+            ownSteps: step - stepsBefore,
+            tokensPerSecond: Double(position.tokens - tokensBefore) / max(elapsed, 1e-9),
+            peakBytes: ProcessMemory.peakResidentBytes)
+        try metrics.append(result, progress)
+        report(.step(result, progress: progress))
+    }
+
+    private mutating func evaluate(report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
+        let loss = trainer.evaluate(heldOut)
+        try metrics.append(["step": .integer(step), "evaluation_loss": .number(loss)])
+        report(.evaluated(step: step, loss: loss))
+        guard loss < position.best?.loss ?? .infinity else { return }
+        position.best = (step, loss)
+        if step < total { try save(isFinal: false, report: report) }
+    }
+
+    private func isDue(_ train: Recipe.Train) -> Bool {
+        guard saved.step < step else { return false }
+        if step.isMultiple(of: train.checkpointEvery) || failedSaves > 0 { return true }
+        return train.checkpointMinutes.map { (clock.now - saved.time).inSeconds >= 60 * $0 } ?? false
+    }
+
+    /// Saves the state after the last step. One failure is reported and made good after the next step; a second one in
+    /// a row, or one at the end, ends the run.
+    private mutating func save(isFinal: Bool, report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
+        let begin = clock.now
+        do throws(Diagnostic) {
+            try metrics.sync()
+            position.metricsBytes = metrics.count
+            try training.store.publish(
+                step: step, tensors: trainer.stateTensors(), state: position.state(memory, training.identity),
+                best: position.best?.step)
+        } catch {
+            failedSaves += 1
+            guard failedSaves < 2, !isFinal else {
+                var error = error
+                if error.fix == nil { error.fix = "The run goes on with --resume after step \(saved.step)" }
+                throw error
+            }
+            return report(.notSaved(error))
+        }
+        (failedSaves, saved) = (0, (step, clock.now))
+        report(.saved(step: step, seconds: (saved.time - begin).inSeconds))
+    }
+}
