@@ -12,6 +12,8 @@ package final class Workspace: @unchecked Sendable {
     package let precision: Precision
     package let productProvider: ProductProvider
     package let kernels: ek_kernels
+    /// Attention with products in this precision.
+    let attention: ek_attention_kernels
     /// The kernels of products in this precision; nil: OpenBLAS computes them, in f32.
     let productKernels: ek_gemm_kernels?
     /// The kernels of few rows times weights in quantised blocks.
@@ -38,6 +40,8 @@ package final class Workspace: @unchecked Sendable {
         quantizedKernels =
             ek_quantized_kernels_for(instructionSet.kernelSet, self.precision == .f32 ? 1 : 0).pointee
         kernels = ek_kernels_for(instructionSet.kernelSet).pointee
+        let bf16Attention = self.precision == .bf16 ? ek_bf16_attention_for(instructionSet.kernelSet) : nil
+        attention = bf16Attention?.pointee ?? kernels.attention
         scratch = .allocate(capacity: threads.count)
         scratch.initialize(repeating: nil, count: threads.count)
     }
@@ -52,6 +56,7 @@ package final class Workspace: @unchecked Sendable {
         productKernels = other.productKernels
         quantizedKernels = other.quantizedKernels
         kernels = other.kernels
+        attention = other.attention
         scratch = .allocate(capacity: threads.count)
         scratch.initialize(repeating: nil, count: threads.count)
     }

@@ -10,7 +10,9 @@
 #include "body_elementwise.h"
 #include "body_normalization.h"
 #include "body_gemm.h"
+#include "body_attention_f32.h"
 #include "body_attention.h"
+#include "body_attention_one.h"
 #include "body_training.h"
 
 const ek_kernels EK_TABLE = {
@@ -28,8 +30,7 @@ const ek_kernels EK_TABLE = {
     .add_scaled = add_scaled,
     .sum = sum_scaled,
     .softmax_row = softmax_row,
-    .attention_forward = attention_forward,
-    .attention_backward = attention_backward,
+    .attention = {attention_forward_f32, attention_backward},
     .gemm_small = gemm_small,
     .adamw = adamw,
     .squared_norm = squared_norm,

@@ -1,17 +1,5 @@
 // RMSNorm (Zhang, Sennrich 2019), LayerNorm (Ba, Kiros, Hinton 2016) and the softmax of a row of logits.
 
-EK_INLINE float dot(const float *a, const float *b, ptrdiff_t count) {
-    vec s0 = splat(0), s1 = splat(0);
-    ptrdiff_t i = 0;
-    for (; i + 2 * EK_WIDTH <= count; i += 2 * EK_WIDTH) {
-        s0 += load(a + i) * load(b + i);
-        s1 += load(a + i + EK_WIDTH) * load(b + i + EK_WIDTH);
-    }
-    float rest = 0;
-    for (; i < count; i++) rest += a[i] * b[i];
-    return sum_of(s0 + s1) + rest;
-}
-
 static void rms_norm_forward(float *y, float *inverse, const float *x, const float *gain, float offset, ptrdiff_t rows,
                              ptrdiff_t width, float epsilon) {
     for (ptrdiff_t r = 0; r < rows; r++) {

@@ -108,3 +108,15 @@ EK_INLINE vec erf_vec(vec x) {
     q = q * s + -1.42647390514189e-02f;
     return clamped * p / q;
 }
+
+EK_INLINE float dot(const float *a, const float *b, ptrdiff_t count) {
+    vec s0 = splat(0), s1 = splat(0);
+    ptrdiff_t i = 0;
+    for (; i + 2 * EK_WIDTH <= count; i += 2 * EK_WIDTH) {
+        s0 += load(a + i) * load(b + i);
+        s1 += load(a + i + EK_WIDTH) * load(b + i + EK_WIDTH);
+    }
+    float rest = 0;
+    for (; i < count; i++) rest += a[i] * b[i];
+    return sum_of(s0 + s1) + rest;
+}

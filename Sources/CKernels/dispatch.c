@@ -7,6 +7,7 @@ extern const ek_kernels ek_kernels_generic;
 #if defined(__x86_64__)
 extern const ek_kernels ek_kernels_avx2;
 extern const ek_kernels ek_kernels_avx512;
+extern const ek_attention_kernels ek_attention_avx512_bf16;
 #endif
 
 static const char *const names[] = {"generic", "avx2", "avx512", "avx512-bf16"};
@@ -46,8 +47,17 @@ const ek_kernels *ek_kernels_for(ek_isa isa) {
     return &ek_kernels_generic;
 }
 
+const ek_attention_kernels *ek_bf16_attention_for(ek_isa isa) {
+#if defined(__x86_64__)
+    if (isa == EK_ISA_AVX512_BF16) return &ek_attention_avx512_bf16;
+#endif
+    (void)isa;
+    return NULL;
+}
+
 ptrdiff_t ek_attention_scratch(ptrdiff_t head_dim) {
-    ptrdiff_t width = (head_dim + 15) / 16 * 16;
-    return (3 * EK_ATTENTION_ROWS + 4 * EK_ATTENTION_KEYS) * width + 2 * EK_ATTENTION_ROWS * EK_ATTENTION_KEYS +
+    // Enough for the operands of either precision, the widest of which are panels of 32 columns.
+    ptrdiff_t width = (head_dim + 31) / 32 * 32;
+    return (3 * EK_ATTENTION_ROWS + 4 * EK_ATTENTION_KEYS) * width + 3 * EK_ATTENTION_ROWS * EK_ATTENTION_KEYS +
            2 * EK_ATTENTION_ROWS;
 }

@@ -1,5 +1,10 @@
 // Packing: the left side into tiles of 14 rows, the right side into panels of 32 or 16 columns.
 
+/// The first `count` of 16 columns.
+EK_INLINE __mmask16 first_columns(ptrdiff_t count) {
+    return count >= 16 ? 0xffff : count <= 0 ? 0 : (__mmask16)((1u << count) - 1);
+}
+
 /// Transposes 16 vectors of 16 words.
 EK_INLINE void transpose_words(__m512i v[16]) {
     __m512i t[16];

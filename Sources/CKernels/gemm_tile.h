@@ -102,20 +102,3 @@ static void multiply_tiles(const ek_gemm_product *product, range tiles, range pa
         }
     }
 }
-
-static void multiply(const ek_gemm_product *product, const ek_gemm_cut *cut, ptrdiff_t item, void *scratch) {
-    range tiles = piece(item % cut->row_pieces, cut->row_pieces, ek_gemm_tiles(product->rows));
-    range panels = piece(item / cut->row_pieces, cut->column_pieces,
-                         pieces_of(product->columns, EK_GEMM_PANEL_COLUMNS));
-    uint32_t *packed = scratch;
-    for (ptrdiff_t d = 0; d < cut->depth_pieces; d++) {
-        range depth = piece(d, cut->depth_pieces, all_words(product));
-        ptrdiff_t words = depth.end - depth.start;
-        for (ptrdiff_t panel = panels.start; panel < panels.end; panel++) {
-            range columns = panel_columns(product, panel);
-            pack_panel(packed + (panel - panels.start) * words * EK_GEMM_PANEL_COLUMNS, product, columns.start,
-                       columns.end - columns.start, depth.start, words);
-        }
-        multiply_tiles(product, tiles, panels, depth, packed, product->accumulate || d > 0);
-    }
-}

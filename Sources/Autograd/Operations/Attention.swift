@@ -115,7 +115,7 @@ private struct AttentionCall {
                         var description = self.block(
                             block, head: head, ranges: ranges.baseAddress!,
                             scratch: workspace.scratch(worker: worker))
-                        workspace.kernels.attention_forward(
+                        workspace.attention.forward(
                             &description, y + row * queryWidth + head * settings.headDim, queryWidth,
                             lse + row * heads + head, heads)
                     }
@@ -151,7 +151,7 @@ private struct AttentionCall {
                                 let offset = Int(block.queryRow) * queryWidth + head * headDim
                                 var description = self.block(
                                     block, head: head, ranges: ranges.baseAddress!, scratch: scratch)
-                                workspace.kernels.attention_backward(
+                                workspace.attention.backward(
                                     &description, y.pointer + offset, dy.pointer + offset, queryWidth,
                                     lse.pointer + Int(block.queryRow) * heads + head, heads, dq + offset,
                                     queryWidth, dk + head * headDim, dv + head * headDim, queryWidth)

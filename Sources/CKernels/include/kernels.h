@@ -59,6 +59,17 @@ typedef struct {
 } ek_adamw_factors;
 
 typedef struct {
+    // out: [q_count, D] with out_stride; lse: [q_count] with lse_stride. Nothing of size T x T outlives the call.
+    void (*forward)(const ek_attention_block *block, float *out, ptrdiff_t out_stride, float *lse,
+                    ptrdiff_t lse_stride);
+    // One block of queries: dq is overwritten, dk and dv (this query head's own, [T, D] with dkv_stride) are added to.
+    // delta[i] = sum(dout[i] * out[i]) is computed inside.
+    void (*backward)(const ek_attention_block *block, const float *out, const float *dout,
+                     ptrdiff_t out_stride, const float *lse, ptrdiff_t lse_stride, float *dq,
+                     ptrdiff_t dq_stride, float *dk, float *dv, ptrdiff_t dkv_stride);
+} ek_attention_kernels;
+
+typedef struct {
     const char *name;
 
     // y[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * (gain + offset); inverse[r] is kept for the backward pass.
@@ -101,14 +112,7 @@ typedef struct {
     // For a row of V logits: returns log(sum(exp)) and replaces the row by weight * softmax.
     float (*softmax_row)(float *logits, ptrdiff_t vocabulary, float weight);
 
-    // out: [q_count, D] with out_stride; lse: [q_count] with lse_stride. Nothing of size T x T outlives the call.
-    void (*attention_forward)(const ek_attention_block *block, float *out, ptrdiff_t out_stride, float *lse,
-                              ptrdiff_t lse_stride);
-    // One block of queries: dq is overwritten, dk and dv (this query head's own, [T, D] with dkv_stride) are added to.
-    // delta[i] = sum(dout[i] * out[i]) is computed inside.
-    void (*attention_backward)(const ek_attention_block *block, const float *out, const float *dout,
-                               ptrdiff_t out_stride, const float *lse, ptrdiff_t lse_stride, float *dq,
-                               ptrdiff_t dq_stride, float *dk, float *dv, ptrdiff_t dkv_stride);
+    ek_attention_kernels attention;
 
     // C (+)= A * B; A[m][k] at a[m*a_row + k*a_column], B row-major with ldb, C row-major with ldc. For small shapes.
     void (*gemm_small)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const float *a, ptrdiff_t a_row, ptrdiff_t a_column,
@@ -140,3 +144,6 @@ ek_isa ek_isa_selected(void);
 int ek_isa_available(ek_isa isa);
 const char *ek_isa_name(ek_isa isa);
 const ek_kernels *ek_kernels_for(ek_isa isa);
+
+/// Attention whose products are in bf16; NULL where the instruction set has none.
+const ek_attention_kernels *ek_bf16_attention_for(ek_isa isa);
