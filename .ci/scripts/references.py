@@ -18,15 +18,26 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    BertConfig,
     BloomConfig,
     DeepseekV2Config,
     DeepseekV3Config,
+    EuroBertConfig,
+    Gemma2Config,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     MixtralConfig,
+    ModernBertConfig,
     Phi3Config,
+    Qwen3Config,
+    RobertaConfig,
+    XLMRobertaConfig,
 )
 
 VOCABULARY = 96
@@ -83,6 +94,71 @@ VARIANTS = {
     )),
     "deepseek_v2_all_linear": ("deepseek_v2", dict(target_modules="all-linear")),
 }
+TINY = dict(
+    vocab_size=VOCABULARY, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+    max_position_embeddings=64, pad_token_id=0,
+)
+GROUPED = dict(TINY, num_key_value_heads=2, bos_token_id=1, eos_token_id=2)
+BERT = dict(TINY, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+MODERN = dict(TINY, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)
+# By the class that is on top: masked language, a label for a text, a label for a token, or nothing.
+ENCODERS = {
+    "bert_mlm_tanh": (AutoModelForMaskedLM, BertConfig(**BERT, hidden_act="gelu_new")),
+    "bert_tokcls": (
+        AutoModelForTokenClassification, BertConfig(**BERT, hidden_act="relu", type_vocab_size=3, num_labels=5),
+    ),
+    "roberta_mlm": (
+        AutoModelForMaskedLM,
+        RobertaConfig(
+            **dict(BERT, pad_token_id=1, max_position_embeddings=30), type_vocab_size=2, tie_word_embeddings=False,
+        ),
+    ),
+    "xlm_roberta_states": (AutoModel, XLMRobertaConfig(**dict(BERT, pad_token_id=3), type_vocab_size=2)),
+    "modernbert_cls": (
+        AutoModelForSequenceClassification,
+        ModernBertConfig(**MODERN, local_attention=5, classifier_pooling="cls", classifier_bias=True, num_labels=2),
+    ),
+    # Every second layer sees everything, biases everywhere, other activations, rotary settings of both kinds.
+    "modernbert_tokcls": (
+        AutoModelForTokenClassification,
+        ModernBertConfig(
+            **dict(MODERN, num_hidden_layers=3), local_attention=6, norm_bias=True, attention_bias=True, mlp_bias=True,
+            classifier_bias=True, hidden_activation="silu", classifier_activation="relu", norm_eps=1e-4, num_labels=4,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            rope_parameters=dict(
+                full_attention=dict(rope_type="linear", rope_theta=50000.0, factor=2.0),
+                sliding_attention=dict(rope_type="default", rope_theta=5000.0),
+            ),
+        ),
+    ),
+    "modernbert_mlm_untied": (
+        AutoModelForMaskedLM, ModernBertConfig(**MODERN, decoder_bias=False, tie_word_embeddings=False),
+    ),
+    "eurobert_mean": (
+        AutoModelForSequenceClassification,
+        EuroBertConfig(**GROUPED, classifier_pooling="mean", attention_bias=True, head_dim=12, num_labels=3),
+    ),
+    "eurobert_bos": (
+        AutoModelForSequenceClassification, EuroBertConfig(**TINY, classifier_pooling="bos", num_labels=5),
+    ),
+    "eurobert_mlm_tied": (AutoModelForMaskedLM, EuroBertConfig(**GROUPED, mlp_bias=True, tie_word_embeddings=True)),
+    "eurobert_tokcls": (AutoModelForTokenClassification, EuroBertConfig(**GROUPED, num_labels=3)),
+    # Decoders with a head for labels.
+    "qwen3_seqcls": (
+        AutoModelForSequenceClassification, Qwen3Config(**GROUPED, head_dim=12, tie_word_embeddings=True, num_labels=2),
+    ),
+    "gemma2_tokcls": (
+        AutoModelForTokenClassification, Gemma2Config(**GROUPED, head_dim=12, sliding_window=6, num_labels=3),
+    ),
+    "gpt2_seqcls": (
+        AutoModelForSequenceClassification,
+        GPT2Config(
+            vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=32, pad_token_id=0, num_labels=3,
+        ),
+    ),
+    "gpt_neox_tokcls": (AutoModelForTokenClassification, GPTNeoXConfig(**TINY, num_labels=3)),
+}
+PACKED_ENCODERS = ["bert_tokcls", "roberta_mlm", "modernbert_cls", "modernbert_tokcls", "eurobert_mean", "qwen3_seqcls"]
 PACKED = ["phi3", "apertus", "gpt_neox", "bloom", "pharia", "mixtral", "deepseek_v3", "llama_rope_dynamic"]
 
 
@@ -190,7 +266,7 @@ def randomize(model):
         elif not isinstance(parameter, nn.Parameter):
             continue
         elif parameter.ndim == 1:
-            isgain = "norm" in name or ".ln_" in name
+            isgain = "norm" in name.lower() or ".ln_" in name
             parameter.data.normal_(1 if isgain and name.endswith("weight") else 0, 0.1)
         elif "embed" in name or "wte" in name or "wpe" in name:
             parameter.data.normal_(0, 0.7)
@@ -199,46 +275,90 @@ def randomize(model):
 
 
 def body(model):
-    return next(child for name, child in model.named_children() if name in ("model", "transformer", "gpt_neox"))
+    names = ("model", "transformer", "gpt_neox", "bert", "roberta")
+    return next((child for name, child in model.named_children() if name in names), model)
 
 
-def logits_of(model, ids, mask=None):
-    output = model(input_ids=ids, attention_mask=mask)
-    return output if torch.is_tensor(output) else output.logits
+def kind(model):
+    """What the model's labels are: of a text, of each token, none, or the next tokens."""
+    name = type(model.base_model.model if isinstance(model, PeftModel) else model).__name__
+    endings = {"SequenceClassification": "text", "TokenClassification": "token", "MaskedLM": "token", "Model": "none"}
+    return next((value for ending, value in endings.items() if name.endswith(ending)), "next")
 
 
-def losses_of(logits, labels):
-    """The loss of every prediction, [B, T-1], 0 where the label is -100."""
-    shifted = logits[:, :-1].flatten(0, 1)
-    return nn.functional.cross_entropy(shifted, labels[:, 1:].flatten(), reduction="none", ignore_index=-100)
+def logits_of(model, ids, mask=None, types=None):
+    others = {} if types is None else dict(token_type_ids=types)
+    output = model(input_ids=ids, attention_mask=mask, **others)
+    return output if torch.is_tensor(output) else output.get("logits")
 
 
-def inputs():
+def losses_of(logits, labels, kind="next"):
+    """The loss of every prediction, 0 where the label is -100, and how many there are."""
+    if kind == "next":
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    losses = nn.functional.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), reduction="none", ignore_index=-100
+    )
+    return losses, (labels != -100).sum()
+
+
+def inputs(model):
     ids = torch.randint(3, VOCABULARY, (2, 22))
     mask = torch.ones_like(ids)
     mask[1, 15:] = 0
-    ids[mask == 0] = 0
+    padding = getattr(model.config, "pad_token_id", None) or 0
+    if padding == 3:  # also inside of a text
+        ids[0, 5] = padding
+    ids[mask == 0] = padding
     labels = ids.masked_fill(mask == 0, -100)
     labels[0, :4] = -100
-    return dict(input_ids=ids, attention_mask=mask, labels=labels)
+    batch = dict(input_ids=ids, attention_mask=mask)
+    if kind(model) == "next":
+        return batch | dict(labels=labels)
+    if kind(model) == "text":
+        batch["labels"] = torch.randint(0, model.config.num_labels, (2,))
+    if kind(model) == "token":
+        ismasked = type(model).__name__.endswith("MaskedLM")
+        batch["labels"] = torch.randint(0, VOCABULARY if ismasked else model.config.num_labels, ids.shape)
+        batch["labels"][(mask == 0) | (torch.rand(ids.shape) < 0.6)] = -100
+    if getattr(model.config, "type_vocab_size", 0) > 1:
+        batch["token_type_ids"] = torch.randint(0, model.config.type_vocab_size, ids.shape)
+    return batch
+
+
+def pooled(states, mask):
+    """The states of a text made one vector."""
+    weights = mask[..., None]
+    return {
+        "pooled.first": states[:, 0], "pooled.last": states[torch.arange(len(states)), mask.sum(1) - 1],
+        "pooled.mean": (states * weights).sum(1) / weights.sum(1),
+    }
 
 
 def run(model, batch, wants_layers):
     """Logits, loss and hidden states, 0 at the padding."""
     states, hooks = [], []
     core = body(model if not isinstance(model, PeftModel) else model.base_model.model)
-    layers = core.layers if hasattr(core, "layers") else core.h
-    final = next(getattr(core, name) for name in ("norm", "ln_f", "final_layer_norm") if hasattr(core, name))
+    layers = core.encoder.layer if hasattr(core, "encoder") else core.layers if hasattr(core, "layers") else core.h
+    norms = ("norm", "ln_f", "final_layer_norm", "final_norm")
+    final = next((getattr(core, name) for name in norms if hasattr(core, name)), None)
     for layer in layers:
         hooks.append(layer.register_forward_pre_hook(lambda _, args: states.append(args[0])))
-    hooks.append(final.register_forward_pre_hook(lambda _, args: states.append(args[0])))
-    hooks.append(final.register_forward_hook(lambda _, args, output: states.append(output)))
-    logits = logits_of(model, batch["input_ids"], batch["attention_mask"])
+    if final is None:
+        for _ in range(2):
+            hooks.append(layers[-1].register_forward_hook(lambda _, args, output: states.append(output)))
+    else:
+        hooks.append(final.register_forward_pre_hook(lambda _, args: states.append(args[0])))
+        hooks.append(final.register_forward_hook(lambda _, args, output: states.append(output)))
+    logits = logits_of(model, batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids"))
     for hook in hooks:
         hook.remove()
-    losses = losses_of(logits, batch["labels"])
-    result = dict(loss=losses.sum() / (batch["labels"][:, 1:] != -100).sum(), logits=logits)
-    result["hidden.final"] = states.pop()
+    result = {"hidden.final": states.pop()}
+    if logits is None:
+        result |= pooled(result["hidden.final"], batch["attention_mask"])
+    else:
+        losses, count = losses_of(logits, batch["labels"], kind(model))
+        result |= dict(loss=losses.sum() / count, logits=logits)
     if wants_layers:
         result |= {f"hidden.{index}": state for index, state in enumerate(states)}
     for name, value in result.items():
@@ -254,20 +374,24 @@ def saved(tensors, path):
 
 def gradients(model):
     return {
-        "grad." + name.replace(".default", ""): parameter.grad
+        "grad." + name.replace(".modules_to_save", "").replace(".default", ""): parameter.grad
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
 
 
 def adapted(model, targets):
-    return randomized(get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=targets, task_type=None)))
+    heads = ["classifier", "score"] if type(model).__name__.endswith("Classification") else None
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=targets, modules_to_save=heads, task_type=None)
+    return randomized(get_peft_model(model, config))
 
 
 def randomized(model):
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data.normal_(0, 0.3)
+        elif "modules_to_save" in name:
+            parameter.data += torch.randn_like(parameter) * 0.1
     return model
 
 
@@ -276,8 +400,11 @@ def linear_names(model):
     return sorted({
         name.split(".")[-1]
         for name, module in model.named_modules()
-        if type(module).__name__ in kinds and name not in ("lm_head", "embed_out")
+        if type(module).__name__ in kinds and name.split(".")[-1] not in HEADS
     })
+
+
+HEADS = ("lm_head", "embed_out", "decoder", "classifier", "score", "out_proj")
 
 
 def make(name, model, folder):
@@ -287,17 +414,19 @@ def make(name, model, folder):
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
-    batch = inputs()
+    batch = inputs(model)
     saved(batch | run(model, batch, True), folder / "expected.safetensors")
     targets = linear_names(model)
     if "kv_a_proj_with_mqa" in targets:  # PEFT would take the others for its stacked experts
         targets = [target for target in targets if target not in ("gate_proj", "up_proj", "down_proj")]
     model = adapted(model, targets)
     expected = run(model, batch, False)
-    expected["loss"].backward()
+    (expected["loss"] if "loss" in expected else expected["pooled.mean"].sum()).backward()
     model.save_pretrained(folder / "lora")
     (folder / "lora" / "README.md").unlink(missing_ok=True)
-    saved(expected | gradients(model), folder / "lora_expected.safetensors")
+    if "loss" in expected:
+        expected |= gradients(model)
+    saved(expected, folder / "lora_expected.safetensors")
 
 
 def vary(base, options, folder):
@@ -320,7 +449,8 @@ def load(folder):
         model = Pharia(Pharia.Config(config))
         model.load_state_dict(load_file(folder / "model.safetensors"))
     else:
-        model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+        loader = ENCODERS[folder.name][0] if folder.name in ENCODERS else AutoModelForCausalLM
+        model = loader.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
     return PeftModel.from_pretrained(model.eval(), folder / "lora", is_trainable=True)
 
 
@@ -330,23 +460,31 @@ def pack(folder, path):
     model.eval()
     lengths = [9, 1, 20, 5]
     rows = [torch.randint(3, VOCABULARY, (1, length)) for length in lengths]
-    labels = [row.clone() for row in rows]
-    for label in labels:
-        label[0, 0] = -100
-    labels[2][0, 1:6] = -100
-    logits, sums = [], []
+    what, labels = kind(model), [row.clone() for row in rows]
+    if what == "next":
+        for label in labels:
+            label[0, 0] = -100
+    elif what == "text":
+        labels = [torch.randint(0, model.config.num_labels, (1,)) for _ in rows]
+    else:
+        limit = VOCABULARY if "MaskedLM" in type(model.base_model.model).__name__ else model.config.num_labels
+        labels = [torch.randint(0, limit, row.shape) for row in rows]
+    if what != "text":
+        labels[2][0, 1:6] = -100
+    logits, sums, counts = [], [], []
     for row, label in zip(rows, labels):
         logits.append(logits_of(model, row))
-        sums.append(losses_of(logits[-1], label).sum())
-    counts = [int((label[:, 1:] != -100).sum()) for label in labels]
+        losses, count = losses_of(logits[-1], label, what)
+        sums.append(losses.sum())
+        counts.append(int(count))
     loss = sum(sums) / sum(counts)
     loss.backward()
     saved(
         dict(
-            input_ids=torch.cat(rows, 1), labels=torch.cat(labels, 1),
+            input_ids=torch.cat(rows, 1), labels=torch.cat(labels, 0 if what == "text" else 1),
             position_ids=torch.cat([torch.arange(length)[None] for length in lengths], 1),
             segment_ids=torch.cat([torch.full((1, length), index) for index, length in enumerate(lengths)], 1),
-            logits=torch.cat(logits, 1), loss=loss, loss_sum_per_sequence=torch.stack(sums),
+            logits=torch.cat(logits, 0 if what == "text" else 1), loss=loss, loss_sum_per_sequence=torch.stack(sums),
             token_count_per_sequence=torch.tensor(counts),
         )
         | gradients(model),
@@ -365,7 +503,12 @@ def main(folder):
     for name, (base, options) in VARIANTS.items():
         vary(folder / "models" / base, options, folder / "variants" / name)
         print("variant", name)
-    for name in PACKED:
+    for name, (loader, config) in ENCODERS.items():
+        torch.manual_seed(0)
+        model = loader.from_config(config, attn_implementation="eager", dtype=torch.float32)
+        make(name, model, folder / "models" / name)
+        print(name)
+    for name in PACKED + PACKED_ENCODERS:
         pack(folder / "models" / name, folder / "packed" / f"{name}.safetensors")
         print("packed", name)
 

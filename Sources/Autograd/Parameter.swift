@@ -9,6 +9,8 @@ package final class Parameter {
         didSet { precondition(!isTrainable || floats != nil, "an encoded weight cannot be trained") }
     }
     package private(set) var gradient: Tensor?
+    /// What the base has where others stand in for it.
+    private var base: Contents?
 
     package enum Contents: Sendable {
         case floats(Tensor)
@@ -83,6 +85,25 @@ package final class Parameter {
     }
 
     package func clearGradient() { gradient = nil }
+
+    /// Lets an adapter's own values, of the same shape, stand in for the base's until `restore`.
+    package func substitute(_ value: Tensor, isTrainable: Bool) {
+        if base == nil { base = contents }
+        replace(value)
+        self.isTrainable = isTrainable
+    }
+
+    /// The values that stand in for the base's.
+    package var substitute: Tensor? { base == nil ? nil : floats }
+
+    /// The base's own values again.
+    package func restore() {
+        guard let base else { return }
+        isTrainable = false
+        contents = base
+        self.base = nil
+        clearGradient()
+    }
 
     /// Lets `body` change the values in place, with the gradient beside them; nothing happens without a gradient.
     package func update(

@@ -23,13 +23,15 @@ package struct PackedBatch: Sendable, Equatable {
     package let tokens: [Int32]
     /// The position of every token within its example.
     package let positions: [Int32]
+    /// The part of its text that every token belongs to; nil: all to the first.
+    package let tokenTypes: [Int32]?
     /// Parents come before their children; together the segments cover `tokens` in order.
     package let segments: [Segment]
 
     /// For every prediction the index in `tokens` of the token that predicts; ascending, and repeated where several
     /// examples share the token.
     package let predictionIndices: [Int32]
-    /// For every prediction the token that should come next.
+    /// For every prediction the token that should come next, or the label.
     package let predictionTargets: [Int32]
     /// For every prediction how much it counts; never 0.
     package let predictionWeights: [Float]
@@ -70,6 +72,7 @@ package struct PackedBatch: Sendable, Equatable {
         let predictions = layout.predictions()
         tokens = layout.tokens
         positions = layout.positions
+        tokenTypes = nil
         segments = layout.segments
         predictionIndices = predictions.map(\.index)
         predictionTargets = predictions.map(\.target)

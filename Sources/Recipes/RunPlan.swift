@@ -20,10 +20,7 @@ package struct RunPlan {
         let adapter = try decoder.attachNewAdapter(try PEFTConfig(recipe), seed: recipe.train.seed, in: workspace)
         let ledger = preparation.dataset.ledger
         let spec = decoder.spec
-        let tied = spec.isTied
-        let baseParameters = decoder.allParameters().reduce(0) { sum, entry in
-            tied && entry.path == spec.names.head + ".weight" ? sum : sum + entry.parameter.shape.count
-        }
+        let baseParameters = decoder.parameterCount
         let memory = try MemoryPlan(preparation, adapter: adapter, in: workspace)
         let steps = preparation.totalSteps
         let seconds = try Self.predictedSeconds(

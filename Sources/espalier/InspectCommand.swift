@@ -44,9 +44,9 @@ struct InspectCommand: ParsableCommand {
         case .modelFolder, .gguf:
             let files = try BaseFiles(path)
             source = files.weights
-            // Building the decoder checks that every tensor is there, has its shape, and has a place.
-            let decoder = try files.makeDecoder(in: Workspace(threadCount: 1))
-            try describe(files, decoder, into: &facts)
+            // Building the model checks that every tensor is there, has its shape, and has a place.
+            let model = try files.makeModel(in: Workspace(threadCount: 1))
+            try describe(files, model, into: &facts)
         case .adapterFolder:
             let adapter = try PEFTAdapter(path)
             source = adapter.tensors
@@ -72,9 +72,14 @@ struct InspectCommand: ParsableCommand {
         }
     }
 
-    private func describe(_ files: BaseFiles, _ decoder: Decoder, into facts: inout JSONObject) throws(Diagnostic) {
+    private func describe(
+        _ files: BaseFiles, _ model: any LanguageModel, into facts: inout JSONObject
+    ) throws(Diagnostic) {
         let spec = files.spec
         facts["architecture"] = .string(spec.architecture)
+        facts["attention"] = .string(spec.isCausal ? "causal" : "bidirectional")
+        facts["task"] = .string(spec.task?.kind.rawValue ?? "next token")
+        if let labels = spec.task?.labels, !labels.isEmpty { facts["labels"] = .array(labels.map { .string($0) }) }
         facts["layers"] = .integer(spec.layers.count)
         facts["hidden"] = .integer(spec.hidden)
         facts["heads"] = .integer(spec.heads)
@@ -84,10 +89,7 @@ struct InspectCommand: ParsableCommand {
         facts["vocabulary"] = .integer(spec.vocabulary)
         facts["context"] = .integer(spec.maximumPositions)
         facts["tied_head"] = .bool(spec.isTied)
-        facts["parameters"] = .integer(
-            decoder.allParameters().reduce(0) { sum, entry in
-                spec.isTied && entry.path == spec.names.head + ".weight" ? sum : sum + entry.parameter.shape.count
-            })
+        facts["parameters"] = .integer(model.parameterCount)
         facts["license"] = try files.license().map(JSONValue.string) ?? .null
         let tokenizer = try files.optionalTokenizer()
         facts["tokenizer"] = tokenizer.map { .integer($0.vocabularyCount) } ?? .null

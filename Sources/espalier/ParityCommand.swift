@@ -46,15 +46,15 @@ struct ParityCommand: ParsableCommand {
 
     func run() throws {
         let workspace = threads.workspace()
-        let decoder = try BaseFiles(base).makeDecoder(in: workspace)
-        let attached = try adapter.map { try decoder.attach(try PEFTAdapter($0), trainable: true, in: workspace) }
+        let model = try BaseFiles(base).makeModel(in: workspace)
+        let attached = try adapter.map { try model.attach(try PEFTAdapter($0), trainable: true, in: workspace) }
         let report: ParityReport
         if let training, let attached {
-            report = try TrainingParity(decoder, adapter: attached, tolerance: tolerance, in: workspace)
+            report = try TrainingParity(model, adapter: attached, tolerance: tolerance, in: workspace)
                 .compare(folder: training)
         } else {
             let expected = self.expected ?? ""
-            report = try Parity(decoder, adapter: attached, tolerance: tolerance, in: workspace).compare(
+            report = try Parity(model, adapter: attached, tolerance: tolerance, in: workspace).compare(
                 expected: try SafetensorsFile(expected).source,
                 inputs: try inputs.map { try SafetensorsFile($0).source })
         }

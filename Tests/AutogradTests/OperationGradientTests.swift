@@ -179,14 +179,50 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        AttentionSettings(heads: 4, keyValueHeads: 2, headDim: 5, scale: 0.4),
+        AttentionSettings(heads: 2, keyValueHeads: 2, headDim: 8, scale: 0.3, window: 3),
+        AttentionSettings(heads: 2, keyValueHeads: 1, headDim: 4, scale: 0.5, window: 1),
+    ])
+    func attentionToBothSides(_ settings: AttentionSettings) {
+        let segments: [AttentionPlan.Segment] = [
+            .init(start: 0, count: 7, parent: nil), .init(start: 7, count: 1, parent: nil),
+            .init(start: 8, count: 6, parent: nil),
+        ]
+        let plan = AttentionPlan(segments: segments, isCausal: false)
+        let (wide, narrow) = (settings.heads * settings.headDim, settings.keyValueHeads * settings.headDim)
+        var inputs = [
+            "q": tensor(Shape(14, wide), seed: 11), "k": tensor(Shape(14, narrow), seed: 12),
+            "v": tensor(Shape(14, narrow), seed: 13),
+        ]
+        if settings.window == 1 {
+            // A token that sees only itself: q and k change nothing, and only v can be checked.
+            let (q, k) = (inputs.removeValue(forKey: "q")!, inputs.removeValue(forKey: "k")!)
+            return expectCorrect(inputs) { inputs, tape in
+                weightedSum(
+                    Autograd.attention(tape.constant(q), tape.constant(k), inputs["v"]!, plan: plan, settings))
+            }
+        }
+        expectCorrect(inputs) { inputs, _ in
+            weightedSum(Autograd.attention(inputs["q"]!, inputs["k"]!, inputs["v"]!, plan: plan, settings))
+        }
+    }
+
+    @Test func meanOfRows() {
+        expectCorrect(["x": tensor(Shape(7, 4), seed: 10)]) { inputs, _ in
+            weightedSum(meanRows(inputs["x"]!, [4..<7, 0..<1, 2..<6]))
+        }
+    }
+
     @Test(arguments: [(Float(1), Float?.none), (0.5, 2)]) func crossEntropy(scale: Float, softcap: Float?) {
         let head = Parameter(tensor(Shape(19, 6), seed: 14))
+        let bias = Parameter(tensor(Shape(19), seed: 16))
         let predictions = Predictions(
             rows: [0, 1, 1, 2, 4], targets: [3, 0, 18, 7, 7], weights: [1, 0.5, 2, 1, 0.25])
         expectCorrect(["h": tensor(Shape(5, 6), seed: 15)]) { inputs, _ in
             let hidden = gatherRows(inputs["h"]!, predictions.distinctRows)
             return Autograd.crossEntropy(
-                hidden, head: head, predictions: predictions, logitScale: scale, softcap: softcap
+                hidden, head: head, bias: bias, predictions: predictions, logitScale: scale, softcap: softcap
             ).sum
         }
     }
@@ -221,6 +257,19 @@ import Testing
                 tape.isRecording
                     ? Autograd.rmsNorm(x, gain: gain, epsilon: 1e-5)
                     : Autograd.layerNorm(x, gain: gain, bias: nil, epsilon: 1e-5))
+        }
+        #expect(worst!.relative > 0.05)
+    }
+
+    @Test func findsAWindowThatHasAnotherSizeBackwards() {
+        let plan = AttentionPlan(segments: [.init(start: 0, count: 6, parent: nil)], isCausal: false)
+        let inputs = ["q", "k", "v"].enumerated().map { ($1, tensor(Shape(6, 4), seed: 20 + UInt64($0))) }
+        let check = GradientCheck(workspace, inputs: Dictionary(uniqueKeysWithValues: inputs))
+        let (worst, _) = check.worst { inputs, tape in
+            let settings = AttentionSettings(
+                heads: 1, keyValueHeads: 1, headDim: 4, scale: 0.5, window: tape.isRecording ? 3 : 2)
+            return weightedSum(
+                Autograd.attention(inputs["q"]!, inputs["k"]!, inputs["v"]!, plan: plan, settings))
         }
         #expect(worst!.relative > 0.05)
     }

@@ -87,6 +87,37 @@ import Testing
         #expect(error < 2e-3)
     }
 
+    @Test(arguments: 0..<4) func headWithABias(trainableBits: Int) {
+        let head = parameter(Shape(9, 4), seed: 3, trainable: trainableBits & 1 == 1)
+        let bias = parameter(Shape(9), seed: 4, trainable: trainableBits & 2 == 2)
+        var numbers = TestNumbers(seed: 5)
+        let hidden = numbers.tensor(Shape(20, 4), in: workspace)
+        // More rows than are scored at once.
+        let predictions = Predictions(
+            rows: (0..<20).map { Int32($0) }, targets: (0..<20).map { Int32($0 * 5 % 9) },
+            weights: (0..<20).map { Float($0 % 3) + 0.5 })
+        let error = worst([head, bias]) { tape in
+            crossEntropy(tape.constant(hidden), head: head, bias: bias, predictions: predictions, logitBytes: 16).sum
+        }
+        #expect(error < 2e-3)
+        for parameter in [head, bias] where !parameter.isTrainable { #expect(parameter.gradient == nil) }
+    }
+
+    @Test func valuesThatStandInForABaseLeaveItUnchanged() {
+        let weight = parameter(Shape(2, 3), seed: 1, trainable: false)
+        let own = weight.floats!.elements
+        let other = Tensor(Shape(2, 3), [1, 2, 3, 4, 5, 6], in: workspace)
+        weight.substitute(other, isTrainable: true)
+        weight.substitute(other, isTrainable: true)
+        #expect(weight.floats?.elements == other.elements && weight.substitute?.elements == other.elements)
+        let tape = Tape(workspace, recording: true)
+        tape.backward(from: weightedSum(linear(tape.constant(other), weight: weight)))
+        #expect(weight.gradient != nil)
+        weight.restore()
+        #expect(weight.floats?.elements == own && weight.substitute == nil)
+        #expect(weight.gradient == nil && !weight.isTrainable)
+    }
+
     @Test(arguments: 0..<16) func layerNormAndXIELU(trainableBits: Int) {
         let shapes = [Shape(6), Shape(6), Shape(1), Shape(1)]
         let parameters = shapes.enumerated().map { index, shape in

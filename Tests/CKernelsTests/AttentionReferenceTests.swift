@@ -82,6 +82,38 @@ import Testing
         expectClose(y.value.elements, expected, relative: 5e-6)
     }
 
+    @Test(
+        arguments: sets,
+        [
+            AttentionSettings(heads: 4, keyValueHeads: 2, headDim: 20, scale: 0.3),
+            AttentionSettings(heads: 3, keyValueHeads: 3, headDim: 64, scale: 0.2, window: 37),
+            AttentionSettings(heads: 2, keyValueHeads: 1, headDim: 7, scale: 0.5, window: 1),
+            AttentionSettings(heads: 1, keyValueHeads: 1, headDim: 16, scale: 0.5, window: 200),
+        ])
+    func bothSidesOfSeparateSegments(_ set: InstructionSet, _ settings: AttentionSettings) {
+        let workspace = Workspace(threadCount: 2, instructionSet: set)
+        let counts = [70, 1, 64, 130, 33]
+        var (segments, owner): ([AttentionPlan.Segment], [Int]) = ([], [])
+        for (index, count) in counts.enumerated() {
+            segments.append(.init(start: owner.count, count: count, parent: nil))
+            owner += Array(repeating: index, count: count)
+        }
+        let visible = { (i: Int, j: Int) -> Bool in
+            owner[i] == owner[j] && (settings.window.map { abs(i - j) < $0 } ?? true)
+        }
+        var numbers = TestNumbers(seed: 6)
+        let q = numbers.tensor(Shape(owner.count, settings.heads * settings.headDim), in: workspace)
+        let k = numbers.tensor(Shape(owner.count, settings.keyValueHeads * settings.headDim), in: workspace)
+        let v = numbers.tensor(Shape(owner.count, settings.keyValueHeads * settings.headDim), in: workspace)
+        let tape = Tape(workspace, recording: false)
+        let y = attention(
+            tape.constant(q), tape.constant(k), tape.constant(v),
+            plan: AttentionPlan(segments: segments, isCausal: false), settings)
+        let expected = reference(
+            q: q.elements, k: k.elements, v: v.elements, settings: settings, rows: owner.count, visible: visible)
+        expectClose(y.value.elements, expected, relative: 5e-6)
+    }
+
     @Test(arguments: sets) func newRowsOverACache(_ set: InstructionSet) {
         let workspace = Workspace(threadCount: 2, instructionSet: set)
         let settings = AttentionSettings(heads: 4, keyValueHeads: 2, headDim: 12, scale: 0.4, window: 50)

@@ -32,7 +32,7 @@ import Testing
         // More rows than are multiplied by the blocks as they are.
         let tokens = prompt + following + prompt
         let batch = PackedBatch([Example(tokens: tokens, weights: tokens.map { _ in 0 })], sharingPrefixes: false)
-        let logits = decoder.trace(batch, in: workspace).logits.elements
+        let logits = try #require(decoder.trace(batch, in: workspace).logits).elements
         let vocabulary = decoder.spec.vocabulary
         return Array(logits[(prompt.count - 1) * vocabulary..<(prompt.count + following.count) * vocabulary])
     }

@@ -20,7 +20,8 @@ import Testing
     /// The token that the full pass over `tokens` finds likeliest, and by how much.
     func likeliest(after tokens: [Int32], _ decoder: Decoder) -> (token: Int32, margin: Float) {
         let batch = PackedBatch([Example(tokens: tokens, weights: tokens.map { _ in 0 })], sharingPrefixes: false)
-        let logits = decoder.trace(batch, in: workspace).logits.elements.suffix(decoder.spec.vocabulary)
+        let all = decoder.trace(batch, in: workspace).logits?.elements ?? []
+        let logits = all.suffix(decoder.spec.vocabulary)
         let ranked = logits.enumerated().sorted { $0.element > $1.element }
         return (Int32(ranked[0].offset), ranked[0].element - ranked[1].element)
     }

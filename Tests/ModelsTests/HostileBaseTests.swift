@@ -15,7 +15,7 @@ import Testing
     /// Loads all that `espalier inspect` loads.
     private func load(_ path: String) throws(Diagnostic) {
         let files = try BaseFiles(path)
-        _ = try files.makeDecoder(in: workspace)
+        _ = try files.makeModel(in: workspace)
         _ = try files.optionalTokenizer()
         _ = try files.chatTemplate()
         _ = try files.remoteCode()

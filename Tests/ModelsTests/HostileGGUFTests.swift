@@ -93,7 +93,7 @@ import Testing
 
     private func load(_ path: String) throws(Diagnostic) {
         let files = try BaseFiles(path)
-        _ = try files.makeDecoder(in: workspace)
+        _ = try files.makeModel(in: workspace)
         _ = try files.optionalTokenizer()
         _ = try files.chatTemplate()
     }

@@ -44,6 +44,9 @@ import Tokenization
             file: "config.json", fixture: "models/gemma3_text/config.json",
             beside: ["model.safetensors": "models/gemma3_text/model.safetensors"]),
         Subject(
+            file: "config.json", fixture: "models/modernbert_seqcls/config.json",
+            beside: ["model.safetensors": "models/modernbert_seqcls/model.safetensors"]),
+        Subject(
             file: "model.safetensors", fixture: "models/llama_gqa/model.safetensors", beside: config, head: 3000),
         Subject(
             file: "model.safetensors.index.json", fixture: "models/qwen2_sharded/model.safetensors.index.json",
@@ -90,13 +93,13 @@ import Tokenization
             return use(try BaseFiles.tokenizer(at: path))
         }
         let files = try BaseFiles(path)
-        let decoder = try files.makeDecoder(in: workspace)
+        let model = try files.makeModel(in: workspace)
         if let tokenizer = try files.optionalTokenizer() { use(tokenizer) }
         _ = try files.chatTemplate()
         _ = try files.remoteCode()
         for tensor in files.weights.tensors where tensor.type.isConvertible { _ = try tensor.nonfiniteCount() }
         let batch = PackedBatch([Example(tokens: [0, 1, 2], weights: [0, 1, 1])], sharingPrefixes: false)
-        _ = decoder.trace(batch, in: workspace)
+        _ = (model as? Decoder)?.trace(batch, in: workspace)
     }
 
     private static func use(_ tokenizer: any TextTokenizer) {

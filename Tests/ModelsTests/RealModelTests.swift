@@ -30,8 +30,8 @@ struct RealModelTests {
                     text, addingSpecialTokens: rendered == nil, recognizingSpecialTokens: true) == ids)
             let batch = PackedBatch(
                 [Example(tokens: ids, weights: ids.map { _ in 0 })], sharingPrefixes: false)
-            let logits = model.decoder.trace(batch, in: workspace).logits.elements.suffix(model.decoder.spec.vocabulary)
-            let last = Array(logits)
+            let logits = try #require(model.decoder.trace(batch, in: workspace).logits).elements
+            let last = Array(logits.suffix(model.decoder.spec.vocabulary))
             let top = try #require(prompt["last_token_top10_ids"]?.array).compactMap(\.integer)
             let values = try #require(prompt["last_token_top10_logits"]?.array).compactMap(\.number)
             for (id, value) in zip(top, values) { #expect(abs(Double(last[id]) - value) < 2e-3) }

@@ -23,7 +23,8 @@ import Training
             (row * ids.shape[1]..<(row + 1) * ids.shape[1]).filter { mask[$0] == 1 }
         }
         let examples = rows.map { Example(tokens: $0.map { tokens[$0] }, weights: $0.map { _ in 0 }) }
-        let logits = decoder.trace(PackedBatch(examples, sharingPrefixes: false), in: workspace).logits
+        let batch = PackedBatch(examples, sharingPrefixes: false)
+        let logits = try #require(decoder.trace(batch, in: workspace).logits)
         func realRows(_ name: String) throws -> [Float] {
             let (values, width) = (try #require(expected[name]).floats(), decoder.spec.vocabulary)
             return rows.joined().flatMap { values[$0 * width..<($0 + 1) * width] }

@@ -16,6 +16,10 @@ import Training
         "llama_rope_yarn", "llama_rope_dynamic", "phi3", "phi3_longrope", "phi3_window", "apertus", "pharia", "gpt2",
         "gpt2_exact_gelu", "gpt_neox", "gpt_neox_sequential", "bloom", "bloom_postnorm_residual",
         "mixtral", "mixtral_window", "deepseek_v2", "deepseek_v2_greedy", "deepseek_v3", "deepseek_v3_halves",
+        "llama_seqcls", "bert_seqcls", "xlm_roberta_seqcls", "modernbert_seqcls", "modernbert_mlm", "eurobert_seqcls",
+        "eurobert_mlm", "bert_mlm_tanh", "bert_tokcls", "roberta_mlm", "modernbert_cls", "modernbert_tokcls",
+        "modernbert_mlm_untied", "eurobert_mean", "eurobert_bos", "eurobert_mlm_tied", "eurobert_tokcls",
+        "qwen3_seqcls", "gemma2_tokcls", "gpt2_seqcls", "gpt_neox_tokcls",
     ]
 
     /// Logits and hidden states "good" at 2e-5, loss at 1e-5, gradients at 1e-4 of the largest value.
@@ -28,13 +32,13 @@ import Training
         #expect(report.isOK, "\(report.notCompared)", sourceLocation: sourceLocation)
     }
 
-    func decoder(_ path: String) throws -> Decoder { try BaseFiles(path).makeDecoder(in: workspace) }
+    func model(_ path: String) throws -> any LanguageModel { try BaseFiles(path).makeModel(in: workspace) }
 
     func source(_ name: String) throws -> WeightSource { try SafetensorsFile(Fixture.path(name)).source }
 
     @Test(arguments: models) func baseModel(_ name: String) throws {
-        let decoder = try decoder(Fixture.path("models/\(name)"))
-        let report = try Parity(decoder, adapter: nil, tolerance: 1e-4, in: workspace)
+        let model = try model(Fixture.path("models/\(name)"))
+        let report = try Parity(model, adapter: nil, tolerance: 1e-4, in: workspace)
             .compare(expected: source("models/\(name)/expected.safetensors"), inputs: nil)
         expectWithin(report)
         #expect(
@@ -42,20 +46,35 @@ import Training
     }
 
     @Test(arguments: models) func adapter(_ name: String) throws {
-        let decoder = try decoder(Fixture.path("models/\(name)"))
-        let adapter = try decoder.attach(
+        let model = try model(Fixture.path("models/\(name)"))
+        let adapter = try model.attach(
             PEFTAdapter(Fixture.path("models/\(name)/lora")), trainable: true, in: workspace)
-        let report = try Parity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace).compare(
+        let report = try Parity(model, adapter: adapter, tolerance: 1e-3, in: workspace).compare(
             expected: source("models/\(name)/lora_expected.safetensors"),
             inputs: source("models/\(name)/expected.safetensors"))
         expectWithin(report)
         #expect(report.compared.filter { $0.tensor.hasPrefix("grad.") }.count == adapter.parameters.count)
     }
 
+    @Test func embeddingsOfAModelWithoutAHead() throws {
+        let model = try model(Fixture.path("models/xlm_roberta_states"))
+        let expected = try source("models/xlm_roberta_states/expected.safetensors")
+        let report = try Parity(model, adapter: nil, tolerance: 1e-4, in: workspace)
+            .compare(expected: expected, inputs: nil)
+        expectWithin(report)
+        #expect(report.compared.filter { $0.tensor.hasPrefix("pooled.") }.count == 3)
+        let adapter = try model.attach(
+            PEFTAdapter(Fixture.path("models/xlm_roberta_states/lora")), trainable: true, in: workspace)
+        let adapted = try Parity(model, adapter: adapter, tolerance: 1e-4, in: workspace).compare(
+            expected: source("models/xlm_roberta_states/lora_expected.safetensors"), inputs: expected)
+        expectWithin(adapted)
+        #expect(adapted.compared.count == 4)
+    }
+
     @Test(arguments: ["llama_gqa", "gemma3_text"]) func everyBaseGradient(_ name: String) throws {
-        let decoder = try decoder(Fixture.path("models/\(name)"))
+        let model = try model(Fixture.path("models/\(name)"))
         let expected = try source("models/\(name)/full_grads.safetensors")
-        let report = try Parity(decoder, adapter: nil, tolerance: 1e-3, in: workspace)
+        let report = try Parity(model, adapter: nil, tolerance: 1e-3, in: workspace)
             .compare(expected: expected, inputs: source("models/\(name)/expected.safetensors"))
         expectWithin(report)
         #expect(report.compared.count == expected.tensors.count)
@@ -63,13 +82,14 @@ import Training
 
     @Test(arguments: [
         "llama_gqa", "mistral_sw", "qwen3", "gemma3_text", "smollm3", "gpt2", "phi3", "apertus", "gpt_neox", "bloom",
-        "pharia", "llama_rope_dynamic", "mixtral", "deepseek_v3",
+        "pharia", "llama_rope_dynamic", "mixtral", "deepseek_v3", "bert_tokcls", "roberta_mlm", "modernbert_cls",
+        "modernbert_tokcls", "eurobert_mean", "qwen3_seqcls",
     ])
     func packedRowsEqualSeparateOnes(_ name: String) throws {
-        let decoder = try decoder(Fixture.path("models/\(name)"))
-        let adapter = try decoder.attach(
+        let model = try model(Fixture.path("models/\(name)"))
+        let adapter = try model.attach(
             PEFTAdapter(Fixture.path("models/\(name)/lora")), trainable: true, in: workspace)
-        let report = try Parity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace)
+        let report = try Parity(model, adapter: adapter, tolerance: 1e-3, in: workspace)
             .compare(expected: source("packed/\(name).safetensors"), inputs: nil)
         expectWithin(report)
     }
@@ -79,29 +99,41 @@ import Training
         ("deepseek_v2_all_linear", "deepseek_v2", 4),
     ])
     func adaptedExperts(_ variant: String, _ base: String, _ count: Int) throws {
-        let decoder = try decoder(Fixture.path("models/\(base)"))
-        let adapter = try decoder.attach(
+        let model = try model(Fixture.path("models/\(base)"))
+        let adapter = try model.attach(
             PEFTAdapter(Fixture.path("variants/\(variant)/adapter")), trainable: true, in: workspace)
-        let report = try Parity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace)
+        let report = try Parity(model, adapter: adapter, tolerance: 1e-3, in: workspace)
             .compare(expected: source("variants/\(variant)/expected.safetensors"), inputs: nil)
         expectWithin(report)
         #expect(report.compared.filter { $0.tensor.contains("experts") }.count == count)
         #expect(report.compared.filter { $0.tensor.hasPrefix("grad.") }.count == adapter.parameters.count)
     }
 
+    @Test(arguments: [("llama_gqa", "modules_to_save"), ("llama_seqcls", "modules_to_save_score")])
+    func modulesTrainedInFull(_ base: String, _ variant: String) throws {
+        let model = try model(Fixture.path("models/\(base)"))
+        let adapter = try model.attach(
+            PEFTAdapter(Fixture.path("variants/\(variant)/adapter")), trainable: true, in: workspace)
+        let report = try Parity(model, adapter: adapter, tolerance: 1e-3, in: workspace)
+            .compare(expected: source("variants/\(variant)/expected.safetensors"), inputs: nil)
+        expectWithin(report)
+        #expect(!adapter.saved.isEmpty)
+        #expect(report.compared.filter { $0.tensor.hasPrefix("grad.") }.count == adapter.parameters.count)
+    }
+
     @Test func ggufModel() throws {
-        let decoder = try decoder(Fixture.path("gguf/tiny_llama.gguf"))
-        let report = try Parity(decoder, adapter: nil, tolerance: 1e-4, in: workspace)
+        let model = try model(Fixture.path("gguf/tiny_llama.gguf"))
+        let report = try Parity(model, adapter: nil, tolerance: 1e-4, in: workspace)
             .compare(expected: source("gguf/tiny_llama_expected.safetensors"), inputs: nil)
         for row in report.compared { #expect(row.relative <= 2e-5, "\(row)") }
         #expect(report.compared.map(\.tensor).sorted() == ["logits", "loss"])
     }
 
     @Test(arguments: ["llama_gqa", "qwen3", "gemma3_text"]) func tenOptimiserSteps(_ name: String) throws {
-        let decoder = try decoder(Fixture.path("models/\(name)"))
-        let adapter = try decoder.attach(
+        let model = try model(Fixture.path("models/\(name)"))
+        let adapter = try model.attach(
             PEFTAdapter(Fixture.path("models/\(name)/lora")), trainable: true, in: workspace)
-        let report = try TrainingParity(decoder, adapter: adapter, tolerance: 1e-3, in: workspace)
+        let report = try TrainingParity(model, adapter: adapter, tolerance: 1e-3, in: workspace)
             .compare(folder: Fixture.path("training/\(name)"))
         for row in report.compared {
             // Weights to 1e-5 absolute, losses to 1e-5 relative, gradients and their norm to 1e-4.
@@ -117,11 +149,11 @@ import Training
     }
 
     @Test func findsAWeightThatWasChanged() throws {
-        let decoder = try decoder(Fixture.path("models/llama_gqa"))
-        decoder.makeTrainable(in: workspace)
-        decoder.embedding.replace(
-            Tensor(decoder.embedding.shape, decoder.embedding.floats!.elements.map { $0 * 1.001 }, in: workspace))
-        let report = try Parity(decoder, adapter: nil, tolerance: 1e-4, in: workspace)
+        let model = try model(Fixture.path("models/llama_gqa"))
+        let embedding = model.backbone.embedding
+        model.makeTrainable(in: workspace)
+        embedding.replace(Tensor(embedding.shape, embedding.floats!.elements.map { $0 * 1.001 }, in: workspace))
+        let report = try Parity(model, adapter: nil, tolerance: 1e-4, in: workspace)
             .compare(expected: source("models/llama_gqa/expected.safetensors"), inputs: nil)
         #expect(!report.isOK)
     }

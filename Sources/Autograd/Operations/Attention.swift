@@ -7,7 +7,7 @@ package struct AttentionSettings: Sendable {
     package var keyValueHeads: Int
     package var headDim: Int
     package var scale: Float
-    /// Tokens that a query sees including itself; nil: all.
+    /// Tokens that a query sees on each side including itself; nil: all. A causal plan leaves the side behind it.
     package var window: Int?
     /// Scores become softcap · tanh(score / softcap).
     package var softcap: Float?
@@ -89,12 +89,13 @@ private struct AttentionCall {
         scratch: UnsafeMutablePointer<Float>
     ) -> ek_attention_block {
         let keyOffset = head / group * settings.headDim
+        let window = Int32(clamping: settings.window ?? Int(Int32.max))
         return ek_attention_block(
             q: q.pointer + head * settings.headDim + Int(block.queryRow - block.keyRow) * queryWidth, k: k + keyOffset,
             v: v + keyOffset,
             q_stride: queryWidth, kv_stride: keyWidth, q_start: block.keyRow, q_count: block.queryCount,
-            q_position: block.queryPosition, window_behind: Int32(clamping: settings.window ?? Int(Int32.max)),
-            window_ahead: Int32.max, alibi_slope: settings.positionSlopes?[head] ?? 0,
+            q_position: block.queryPosition, window_behind: window, window_ahead: window,
+            alibi_slope: settings.positionSlopes?[head] ?? 0,
             ranges: ranges + block.ranges.lowerBound,
             range_count: block.ranges.count, head_dim: Int32(settings.headDim), scale: settings.scale,
             softcap: settings.softcap ?? 0, scratch: scratch)

@@ -1,6 +1,6 @@
 import CKernels
 
-/// What a language model should have said: predictions at rows of its hidden states.
+/// What a model should have said: a token or a label at rows of its hidden states.
 package struct Predictions: Sendable {
     /// The row of the hidden states that predicts, ascending; a row may predict several targets.
     package let rows: [Int32]
@@ -25,13 +25,14 @@ package struct CrossEntropy {
     package let perPrediction: [Float]
 }
 
-/// Cross-entropy of softmax(h·wᵀ) with h [P, C] (one row for each distinct row of `predictions`), w [V, C].
+/// Cross-entropy of softmax(h·wᵀ + bias) with h [P, C] (one row for each distinct row of `predictions`), w [V, C] and
+/// bias [V] or none.
 ///
 /// The [P, V] logits exist only some rows at a time, about `logitBytes` of them: each chunk is turned into its loss and
 /// its gradient, which costs no second product. Softcap as in Gemma 2: logits become cap · tanh(logits / cap).
 package func crossEntropy(
-    _ hidden: Variable, head w: Parameter, predictions: Predictions, logitScale: Float = 1, softcap: Float? = nil,
-    logitBytes: Int = 64 << 20
+    _ hidden: Variable, head w: Parameter, bias: Parameter? = nil, predictions: Predictions, logitScale: Float = 1,
+    softcap: Float? = nil, logitBytes: Int = 64 << 20
 ) -> CrossEntropy {
     let tape = hidden.tape
     let workspace = tape.workspace
@@ -40,16 +41,19 @@ package func crossEntropy(
     precondition(groups.count == rows, "\(rows) hidden rows for \(groups.count) predicting ones")
     let needsHidden = tape.isRecording && hidden.node != nil
     let needsHead = tape.isRecording && w.isTrainable
+    let needsBias = tape.isRecording && bias?.isTrainable == true
 
     var losses = [Float](repeating: 0, count: predictions.count)
     var dHidden = needsHidden ? Tensor(hidden.value.shape, in: workspace) { _ in } : nil  // written chunk by chunk
     var dHead: Tensor?
+    var dBias = needsBias ? Tensor(zeros: Shape(vocabulary), in: workspace) : nil
     let chunkRows = max(16, min(512, logitBytes / (4 * vocabulary)))
     for start in stride(from: 0, to: rows, by: chunkRows) {
         let chunk = start..<min(rows, start + chunkRows)
         let logits = Tensor(Shape(chunk.count, vocabulary), in: workspace) { logits in
             let h = hidden.value.pointer + chunk.lowerBound * width
             workspace.multiply(h, rows: chunk.count, byTransposeOf: w, into: logits, accumulating: false)
+            if let bias { addBias(bias, to: logits, rows: chunk.count, in: workspace) }
             losses.withUnsafeMutableBufferPointer { losses in
                 let step = LossStep(
                     predictions: predictions, groups: groups, vocabulary: vocabulary, scale: logitScale,
@@ -63,6 +67,13 @@ package func crossEntropy(
             workspace.multiply(
                 logits.pointer, rows: chunk.count, by: w, into: dh + chunk.lowerBound * width, accumulating: false)
         }
+        dBias?.update(in: workspace) { sums in
+            workspace.threads.forEach(1) { _, _ in
+                for row in 0..<chunk.count {
+                    workspace.kernels.add_scaled(sums, logits.pointer + row * vocabulary, 1, vocabulary, 1)
+                }
+            }
+        }
         guard needsHead else { continue }
         let h = hidden.value.pointer + chunk.lowerBound * width
         if dHead == nil { dHead = Tensor(zeros: w.shape, in: workspace) }
@@ -73,8 +84,8 @@ package func crossEntropy(
     }
     var total = 0.0
     for (loss, weight) in zip(losses, predictions.weights) { total += Double(loss) * Double(weight) }
-    let (slot, dh, dw) = (hidden.slot, dHidden, dHead)
-    let sum = tape.record(Tensor(Shape(1), [Float(total)], in: workspace), from: hidden, parameters: [w]) {
+    let (slot, dh, dw, db) = (hidden.slot, dHidden, dHead, dBias)
+    let sum = tape.record(Tensor(Shape(1), [Float(total)], in: workspace), from: hidden, parameters: [w, bias]) {
         dy, adjoints in
         let scale = dy[0]
         if let dh {
@@ -82,9 +93,9 @@ package func crossEntropy(
                 workspace.addScaled(dh, scale, to: out, accumulating: accumulate)
             }
         }
-        if let dw {
-            w.accumulateGradient(in: workspace) { out, accumulate in
-                workspace.addScaled(dw, scale, to: out, accumulating: accumulate)
+        for case (let parameter?, let gradient?) in [(w, dw), (bias, db)] {
+            parameter.accumulateGradient(in: workspace) { out, accumulate in
+                workspace.addScaled(gradient, scale, to: out, accumulating: accumulate)
             }
         }
     }

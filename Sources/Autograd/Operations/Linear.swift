@@ -206,7 +206,8 @@ extension Parameter {
     }
 }
 
-private func addBias(_ bias: Parameter, to y: UnsafeMutablePointer<Float>, rows: Int, in workspace: Workspace) {
+/// Adds `bias` [width] to each of the rows of `y`.
+func addBias(_ bias: Parameter, to y: UnsafeMutablePointer<Float>, rows: Int, in workspace: Workspace) {
     let width = bias.shape.count
     bias.withFloats(in: workspace) { bias in
         workspace.threads.forEachRange(rows, grain: rowGrain(width: width)) { range, _ in

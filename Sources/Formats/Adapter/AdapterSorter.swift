@@ -42,7 +42,7 @@ struct AdapterSorter {
             let trained = parameter == "bias" && config.bias != .none
             try append(tensor, "\(module).\(parameter)", isCopy: !trained)
         case .full(let name):
-            let isSaved = (config.modulesToSave ?? []).contains { PEFTRules.hasParts(name, $0) }
+            let isSaved = PEFTRules.saves(name, config)
             let isBias = config.bias == .all && endsInParts(name, "bias")
             guard isSaved || isBias else {
                 throw error(

@@ -100,8 +100,13 @@ package struct PEFTRules: Sendable {
         return nil
     }
 
+    /// Whether `modules_to_save` names a module that the parameter at `path` is in.
+    package static func saves(_ path: String, _ config: PEFTConfig) -> Bool {
+        (config.modulesToSave ?? []).contains { hasParts(path, $0) }
+    }
+
     /// Whether `name` is a run of whole parts of `path`.
-    static func hasParts(_ path: String, _ name: String) -> Bool {
+    package static func hasParts(_ path: String, _ name: String) -> Bool {
         let text = Array(".\(path).".utf8)
         let part = Array(".\(name).".utf8)
         guard part.count <= text.count else { return false }

@@ -3,7 +3,7 @@ import Diagnostics
 import Formats
 import NN
 
-/// A place in a decoder that can have an adapter: a linear layer, or a parameter that PEFT adapts by its name.
+/// A place in a model that can have an adapter: a linear layer, or a parameter that PEFT adapts by its name.
 struct AdapterSite {
     /// Under which PEFT keeps the factors. Where several parameters of a module are adapted, all but the last stand
     /// behind a `base_layer` each, as PEFT wraps the module once for each of them.
@@ -50,8 +50,8 @@ struct AdapterSite {
     }
 }
 
-extension Decoder {
-    /// The linear layers but the head, in the order of the model.
+extension LanguageModel {
+    /// The linear layers but that of the scores, in the order of the model.
     var linearSites: [AdapterSite] {
         descendants(ofType: Linear.self).filter { $0.path != spec.names.head }.map {
             AdapterSite(path: $0.path, $0.module)

@@ -10,6 +10,8 @@ package enum Architecture {
         ("granite", granite), ("smollm3", smollm3), ("gemma2", gemma2), ("gemma3_text", gemma3), ("gemma3", gemma3),
         ("phi3", phi3), ("apertus", apertus), ("pharia-v1", pharia), ("gpt2", gpt2), ("gpt_neox", gptNeoX),
         ("bloom", bloom), ("mixtral", mixtral), ("deepseek_v2", deepseekV2), ("deepseek_v3", deepseekV3),
+        ("bert", bert), ("roberta", roberta), ("xlm-roberta", roberta), ("camembert", roberta),
+        ("modernbert", modernBERT), ("eurobert", euroBERT),
     ]
 
     package static var supported: [String] { readers.map(\.name) }
@@ -36,7 +38,8 @@ package enum Architecture {
                 found: "weights that are quantised in a folder", expected: "weights as they are, or a GGUF file",
                 fix: "Use the model's original weights, or a GGUF file of it")
         }
-        let spec = try reader.read(config)
+        var spec = try reader.read(config)
+        if spec.isCausal { try setDecoderTask(&spec, config) }
         try spec.validate(config)
         return spec
     }
@@ -69,7 +72,7 @@ struct CommonConfig {
 
     /// - Parameters:
     ///   - headDim: where the key is missing; nil: hidden / heads.
-    ///   - readsHeadDim: false where the family's `head_dim` means something else.
+    ///   - readsHeadDim: false where the family has no `head_dim`, or means something else by it.
     init(
         _ config: ConfigReader, maximumPositions: Int = 2048, headDim: Int? = nil, readsHeadDim: Bool = true
     ) throws(Diagnostic) {
@@ -85,7 +88,7 @@ struct CommonConfig {
         self.maximumPositions = try config.extent("max_position_embeddings") ?? maximumPositions
         if !readsHeadDim, let headDim {
             self.headDim = headDim
-        } else if let given = try config.extent("head_dim") {
+        } else if readsHeadDim, let given = try config.extent("head_dim") {
             self.headDim = given
         } else if let headDim, !config.has("head_dim") {
             self.headDim = headDim

@@ -10,7 +10,7 @@ extension Architecture {
             "n_routed_experts": 64, "n_shared_experts": 2, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
             "v_head_dim": 128, "moe_intermediate_size": 1407,
         ])
-        try requireString(config, "scoring_func", "softmax")
+        try config.require("scoring_func", "softmax")
         var groups: RoutingSettings.Groups?
         let method = try config.string("topk_method") ?? "greedy"
         switch method {
@@ -40,8 +40,8 @@ extension Architecture {
                 "topk_group": 4, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
                 "moe_intermediate_size": 2048, "num_mtp_layers": 1,
             ], ownNames: ["num_mtp_layers": "num_nextn_predict_layers"])
-        try requireString(config, "scoring_func", "sigmoid")
-        try requireString(config, "topk_method", "noaux_tc")
+        try config.require("scoring_func", "sigmoid")
+        try config.require("topk_method", "noaux_tc")
         var spec = try deepseek(
             config, maximumPositions: 4096, hasCorrection: true,
             routing: RoutingSettings(
@@ -119,11 +119,5 @@ extension Architecture {
         }
         let magnitude = RotarySpec.Yarn.magnitude(factor, all)
         return magnitude * magnitude
-    }
-
-    private static func requireString(
-        _ config: ConfigReader, _ key: String, _ value: String
-    ) throws(Diagnostic) {
-        guard try config.string(key) ?? value == value else { throw config.unsupported(key, supported: value) }
     }
 }

@@ -15,9 +15,7 @@ extension Architecture {
                 "hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head",
                 "num_hidden_layers": "n_layer", "intermediate_size": "n_inner",
             ])
-        guard try !config.bool("add_cross_attention", default: false) else {
-            throw config.unsupported("add_cross_attention", supported: "false")
-        }
+        try config.requireFalse("add_cross_attention")
         let common = try CommonConfig(config)
         let scale: Float =
             try config.bool("scale_attn_weights", default: true) ? 1 / Float(common.headDim).squareRoot() : 1
@@ -26,7 +24,7 @@ extension Architecture {
             DecoderSpec.LayerSpec(attentionScale: isScaledByLayer ? scale / Float(index + 1) : scale)
         }
         var spec = try common.layerNormSpec("layer_norm_epsilon", tied: true, layers: layers)
-        spec.positions = .learned
+        spec.positions = .learned()
         spec.activation = try common.activation("activation_function", default: "gelu_new").activation
         spec.names = CheckpointNames(
             body: "transformer", embedding: "wte", layers: "h", finalNorm: "ln_f", attention: "attn",
@@ -122,11 +120,11 @@ extension Architecture {
 
 extension CommonConfig {
     /// LayerNorm before each sublayer, biases everywhere but in the head, no gate; one key/value head for each head.
-    fileprivate func layerNormSpec(
-        _ epsilonKey: String, tied: Bool, layers: [DecoderSpec.LayerSpec]
+    func layerNormSpec(
+        _ epsilonKey: String, epsilon: Double = 1e-5, tied: Bool, layers: [DecoderSpec.LayerSpec]
     ) throws(Diagnostic) -> DecoderSpec {
         var spec = try spec(
-            epsilonKey: epsilonKey, epsilon: 1e-5, tied: tied, feedForward: 4 * hidden, layers: layers)
+            epsilonKey: epsilonKey, epsilon: epsilon, tied: tied, feedForward: 4 * hidden, layers: layers)
         spec.keyValueHeads = heads
         spec.norm = .layer
         spec.feedForwardForm = .plain

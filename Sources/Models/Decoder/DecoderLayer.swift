@@ -34,6 +34,7 @@ final class DecoderLayer: Module {
     }
 
     func callAsFunction(_ h: Variable, _ context: ForwardContext, spec: DecoderSpec, index: Int) -> Variable {
+        if spec.residual == .normedSum { return normedSums(h, context, spec: spec, index: index) }
         let normed = attentionNorm?(h) ?? h
         var attended = attention(normed, context, spec: spec, layer: index)
         if let attentionOutputNorm { attended = attentionOutputNorm(attended) }
@@ -44,6 +45,15 @@ final class DecoderLayer: Module {
         var fed = feedForward(normedInput, spec: spec, dropoutKey: context.dropoutKey)
         if let feedForwardOutputNorm { fed = feedForwardOutputNorm(fed) }
         return add(isFromNorm ? normedInput : middle, fed, scale: spec.residualScale)
+    }
+
+    /// h = norm(h + attention(h)); h = norm(h + feedForward(h)), as in Vaswani et al. 2017.
+    private func normedSums(_ h: Variable, _ context: ForwardContext, spec: DecoderSpec, index: Int) -> Variable {
+        let attended = add(h, attention(h, context, spec: spec, layer: index), scale: spec.residualScale)
+        let middle = attentionOutputNorm?(attended) ?? attended
+        let fed = add(
+            middle, feedForward(middle, spec: spec, dropoutKey: context.dropoutKey), scale: spec.residualScale)
+        return feedForwardOutputNorm?(fed) ?? fed
     }
 
     var children: [(name: String, module: any Module)] {

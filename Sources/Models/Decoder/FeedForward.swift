@@ -43,7 +43,7 @@ final class FeedForward: FeedForwardLayer {
     var children: [(name: String, module: any Module)] {
         let first: [(name: String, module: any Module)] =
             switch up {
-            case .gated(let gate, let up): [("gate_proj", gate), (names.up, up)]
+            case .gated(let gate, let up): [(names.gate, gate), (names.up, up)]
             case .stacked(let name, let linear): [(name, linear)]
             case .plain(let up): [(names.up, up)]
             case .xielu(let up, let shape): [(names.up, up), ("act_fn", LearnedActivation(shape))]

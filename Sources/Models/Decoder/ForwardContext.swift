@@ -5,8 +5,10 @@ import Glibc
 /// What all layers of one forward pass share: who sees whom, the rotary angles, the dropout key, the cache.
 struct ForwardContext {
     let plan: AttentionPlan
-    /// Of every row in its sequence.
-    let positions: [Int32]
+    /// Of every row the row of the table of positions, where positions are learned.
+    let positionRows: [Int32]
+    /// Of every row the part of the text that it belongs to.
+    let tokenTypes: [Int32]
     let dropoutKey: UInt64?
     /// Whether layers keep only their input for the backward pass.
     let recomputesLayers: Bool
@@ -25,8 +27,9 @@ struct ForwardContext {
         let segments = batch.segments.map {
             AttentionPlan.Segment(start: $0.start, count: $0.count, parent: $0.parent)
         }
-        plan = AttentionPlan(segments: segments, isCausal: true)
-        positions = batch.positions
+        plan = AttentionPlan(segments: segments, isCausal: spec.isCausal)
+        positionRows = spec.positionRows(of: batch)
+        tokenTypes = batch.tokenTypes ?? Array(repeating: 0, count: batch.tokens.count)
         self.dropoutKey = dropoutKey
         self.recomputesLayers = recomputesLayers
         self.cache = cache
@@ -42,7 +45,8 @@ struct ForwardContext {
         workspace: Workspace
     ) {
         self.plan = plan
-        self.positions = positions
+        positionRows = positions
+        tokenTypes = Array(repeating: 0, count: positions.count)
         dropoutKey = nil
         recomputesLayers = false
         self.cache = cache

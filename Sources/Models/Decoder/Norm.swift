@@ -1,7 +1,7 @@
 import Autograd
 import NN
 
-/// A norm of one of the kinds that decoders have, with its gain and, if it has one, its bias.
+/// A norm of one of the kinds that transformers have, with its gain and, if it has one, its bias.
 final class Norm: Module {
     /// [C] or [D]
     let gain: Parameter

@@ -67,7 +67,8 @@ final class SelfAttention: AttentionLayer {
     var children: [(name: String, module: any Module)] {
         var list: [(name: String, module: any Module)] =
             switch queryKeyValue {
-            case .separate(let query, let key, let value): [("q_proj", query), ("k_proj", key), ("v_proj", value)]
+            case .separate(let query, let key, let value):
+                [(names.query, query), (names.key, key), (names.value, value)]
             case .stacked(let name, let linear), .byHead(let name, let linear): [(name, linear)]
             }
         list.append((names.attentionOutput, output))

@@ -148,8 +148,8 @@ package struct Generator {
         let tape = Tape(workspace, recording: false)
         let context = ForwardContext(
             batch: batch, spec: decoder.spec, workspace: workspace, dropoutKey: nil, cache: cache)
-        let h = decoder.states(of: batch.tokens, context, on: tape)
-        return decoder.logits(decoder.finalNorm(gatherRows(h, batch.lastTokens)))
+        let h = decoder.backbone.states(of: batch.tokens, context, on: tape)
+        return decoder.logits(decoder.backbone.finished(gatherRows(h, batch.lastTokens)))
     }
 
     /// Feeds each sequence the last token that it has said and returns the logits after it: [active, V].
@@ -168,7 +168,7 @@ package struct Generator {
         let tape = Tape(workspace, recording: false)
         let context = ForwardContext(
             plan: plan, positions: positions, cache: cache, cacheRows: rows, spec: decoder.spec, workspace: workspace)
-        return decoder.logits(decoder.finalNorm(decoder.states(of: tokens, context, on: tape)))
+        return decoder.logits(decoder.backbone.finished(decoder.backbone.states(of: tokens, context, on: tape)))
     }
 }
 

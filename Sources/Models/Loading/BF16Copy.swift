@@ -27,13 +27,13 @@ struct BF16Copy {
         var columns: Int { parameter.shape[1] }
     }
 
-    /// Gives every matrix of `decoder` that is not bf16 already the copy's values.
+    /// Gives every matrix of `model` that is not bf16 already the copy's values.
     ///
     /// - Throws: `fileChanged` if the base is written meanwhile.
-    func replaceMatrices(of decoder: Decoder) throws(Diagnostic) {
+    func replaceMatrices(of model: any LanguageModel) throws(Diagnostic) {
         var known: Set<ObjectIdentifier> = []
         var matrices: [Matrix] = []
-        for (path, parameter) in decoder.allParameters() where parameter.shape.rank == 2 {
+        for (path, parameter) in model.allParameters() where parameter.shape.rank == 2 {
             // A tied head is the embedding once more.
             guard !parameter.isBF16, known.insert(ObjectIdentifier(parameter)).inserted else { continue }
             matrices.append(Matrix(path: path, parameter: parameter))

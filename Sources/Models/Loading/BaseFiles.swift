@@ -45,16 +45,40 @@ package struct BaseFiles {
         return ConfigReader(object, file: folder.configPath)
     }
 
-    /// A decoder over these files; matrices stay mapped.
+    /// The model over these files, with the head that its config names; matrices stay mapped.
     ///
     /// Where the workspace computes in bf16, matrices that are not bf16 in the files are converted once into a file
     /// beside `cache`; see `BF16Copy`.
     /// - Throws: `tensor` for one that is missing, has another shape, or has no place in the model; `fileChanged`.
+    package func makeModel(
+        in workspace: Workspace, cache: DigestCache = DigestCache()
+    ) throws(Diagnostic) -> any LanguageModel {
+        guard let task = spec.task else { return try makeDecoder(in: workspace, cache: cache) }
+        return try make(in: workspace, cache: cache) { (binder) throws(Diagnostic) in
+            try Encoder(spec, task, &binder)
+        }
+    }
+
+    /// The same for a model that must guess the next token.
+    ///
+    /// - Throws: `unsupported` for one that does not, with what it is.
     package func makeDecoder(
         in workspace: Workspace, cache: DigestCache = DigestCache()
     ) throws(Diagnostic) -> Decoder {
+        guard spec.task == nil else {
+            throw Diagnostic(
+                ModelsCode.unsupported, file: path, at: "key \"architectures\"", found: spec.summary,
+                expected: "a decoder for the next token",
+                fix: "Generating and training on texts need one; inspect and parity take this model as well")
+        }
+        return try make(in: workspace, cache: cache) { (binder) throws(Diagnostic) in try Decoder(spec, &binder) }
+    }
+
+    private func make<Model: LanguageModel>(
+        in workspace: Workspace, cache: DigestCache, _ build: (inout WeightBinder) throws(Diagnostic) -> Model
+    ) throws(Diagnostic) -> Model {
         var binder = try binder(in: workspace)
-        let decoder = try Decoder(spec, &binder)
+        let model = try build(&binder)
         let (names, tied) = (spec.names, spec.isTied)
         try binder.checkAllUsed { name in
             names.buffers.contains { name.hasSuffix($0) } || name == "rope_freqs.weight"
@@ -62,9 +86,9 @@ package struct BaseFiles {
                 || names.otherParts.contains { name.hasPrefix($0) }
         }
         if workspace.precision == .bf16 {
-            try BF16Copy(of: self, cache: cache, workspace: workspace).replaceMatrices(of: decoder)
+            try BF16Copy(of: self, cache: cache, workspace: workspace).replaceMatrices(of: model)
         }
-        return decoder
+        return model
     }
 
     private func binder(in workspace: Workspace) throws(Diagnostic) -> WeightBinder {
@@ -77,13 +101,15 @@ package struct BaseFiles {
                 permutedHeads: try GGUFSpec(model).permutedHeads(spec))
         case .folder(let folder):
             let names = spec.names
-            let body = names.body + "."
+            let body = (names.body.isEmpty ? names.storedBody : names.body) + "."
             return WeightBinder(
                 weights, file: folder.weightFiles.first?.path ?? path, workspace: workspace,
                 candidates: { path in
-                    let path = names.storedName(of: path)
-                    let bare = path.hasPrefix(body) ? String(path.dropFirst(body.count)) : path
-                    return [path, bare, "language_model." + path, "model.language_model." + bare]
+                    names.storedNames(of: path).flatMap { path in
+                        let bare = path.hasPrefix(body) ? String(path.dropFirst(body.count)) : path
+                        let full = names.body.isEmpty ? body + bare : path
+                        return [full, bare, "language_model." + full, "model.language_model." + bare]
+                    }
                 })
         }
     }

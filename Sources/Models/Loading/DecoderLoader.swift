@@ -3,38 +3,51 @@ import Diagnostics
 import Formats
 import NN
 
-extension Decoder {
-    /// A decoder whose weights `binder` finds.
+extension Backbone {
+    /// A backbone whose weights `binder` finds.
     convenience init(_ spec: DecoderSpec, _ binder: inout WeightBinder) throws(Diagnostic) {
         let (names, vocabulary, hidden) = (spec.names, spec.vocabulary, spec.hidden)
-        let embedding = try binder.matrix("\(names.body).\(names.embedding).weight", rows: vocabulary, columns: hidden)
-        var positionTable: Parameter?
+        let embedding = try binder.matrix(names.inBody(names.embedding + ".weight"), rows: vocabulary, columns: hidden)
+        var (positionTable, tokenTypeTable): (Parameter?, Parameter?) = (nil, nil)
         if case .learned = spec.positions {
             positionTable = try binder.matrix(
-                "\(names.body).\(names.positions).weight", rows: spec.maximumPositions, columns: hidden)
+                names.inBody(names.positions + ".weight"), rows: spec.maximumPositions, columns: hidden)
         }
-        var embeddingNorm: Norm?
+        if let types = spec.tokenTypes {
+            tokenTypeTable = try binder.matrix(names.inBody(names.tokenTypes + ".weight"), rows: types, columns: hidden)
+        }
+        var (embeddingNorm, finalNorm): (Norm?, Norm?) = (nil, nil)
         if spec.normsEmbedding {
-            embeddingNorm = try binder.norm("\(names.body).\(names.embeddingNorm)", width: hidden, spec)
+            embeddingNorm = try binder.norm(names.inBody(names.embeddingNorm), width: hidden, spec)
         }
         var layers: [DecoderLayer] = []
         for index in spec.layers.indices {
-            layers.append(try binder.layer("\(names.body).\(names.layers).\(index)", index, spec))
+            layers.append(try binder.layer(names.inBody("\(names.layers).\(index)"), index, spec))
         }
-        let finalNorm = try binder.norm("\(names.body).\(names.finalNorm)", width: hidden, spec)
+        if let name = names.finalNorm { finalNorm = try binder.norm(names.inBody(name), width: hidden, spec) }
+        self.init(
+            spec: spec, embedding: embedding, positionTable: positionTable, tokenTypeTable: tokenTypeTable,
+            embeddingNorm: embeddingNorm, layers: layers, finalNorm: finalNorm)
+    }
+}
+
+extension Decoder {
+    /// A decoder whose weights `binder` finds.
+    convenience init(_ spec: DecoderSpec, _ binder: inout WeightBinder) throws(Diagnostic) {
+        let backbone = try Backbone(spec, &binder)
         let head =
             spec.isTied
-            ? embedding : try binder.matrix("\(names.head).weight", rows: vocabulary, columns: hidden)
-        self.init(
-            spec: spec, embedding: embedding, positionTable: positionTable, embeddingNorm: embeddingNorm,
-            layers: layers, finalNorm: finalNorm, head: Linear(weight: head))
+            ? backbone.embedding
+            : try binder.matrix("\(spec.names.head).weight", rows: spec.vocabulary, columns: spec.hidden)
+        self.init(backbone, head: Linear(weight: head))
     }
 }
 
 extension WeightBinder {
     mutating func layer(_ path: String, _ index: Int, _ spec: DecoderSpec) throws(Diagnostic) -> DecoderLayer {
         let names = spec.names
-        let (attentionPath, feedForwardPath) = ("\(path).\(names.attention)", "\(path).\(names.feedForward)")
+        let attentionPath = CheckpointNames.join(path, names.attention)
+        let feedForwardPath = CheckpointNames.join(path, names.feedForward)
         let attention: any AttentionLayer
         if let latent = spec.latent {
             attention = try latentAttention(attentionPath, latent, spec)
@@ -48,7 +61,10 @@ extension WeightBinder {
             feedForward = try self.feedForward(feedForwardPath, width: spec.feedForward, spec)
         }
         var norms: [String: Norm] = [:]
-        for name in names.layerNorms { norms[name] = try norm("\(path).\(name)", width: spec.hidden, spec) }
+        for name in names.layerNorms {
+            if name == names.attentionNorm, spec.layers[index].skipsAttentionNorm { continue }
+            norms[name] = try norm("\(path).\(name)", width: spec.hidden, spec)
+        }
         return DecoderLayer(attention: attention, feedForward: feedForward, names: names, norms: norms)
     }
 
@@ -60,9 +76,9 @@ extension WeightBinder {
         switch names.queryKeyValue {
         case .separate:
             queryKeyValue = .separate(
-                query: try linear("\(path).q_proj", queryWidth, hidden, bias: bias, spec),
-                key: try linear("\(path).k_proj", keyWidth, hidden, bias: bias, spec),
-                value: try linear("\(path).v_proj", keyWidth, hidden, bias: bias, spec))
+                query: try linear("\(path).\(names.query)", queryWidth, hidden, bias: bias, spec),
+                key: try linear("\(path).\(names.key)", keyWidth, hidden, bias: bias, spec),
+                value: try linear("\(path).\(names.value)", keyWidth, hidden, bias: bias, spec))
         case .stacked(let name):
             queryKeyValue = .stacked(
                 name: name, try linear("\(path).\(name)", queryWidth + 2 * keyWidth, hidden, bias: bias, spec))
@@ -138,7 +154,7 @@ extension WeightBinder {
         switch (spec.feedForwardForm, names.gateUp) {
         case (.gated, .separate):
             up = .gated(
-                gate: try linear("\(path).gate_proj", width, hidden, bias: bias, spec),
+                gate: try linear("\(path).\(names.gate)", width, hidden, bias: bias, spec),
                 up: try linear("\(path).\(names.up)", width, hidden, bias: bias, spec))
         case (.gated, .stacked(let name)):
             up = .stacked(name: name, try linear("\(path).\(name)", 2 * width, hidden, bias: bias, spec))
@@ -170,7 +186,7 @@ extension WeightBinder {
     mutating func norm(_ path: String, width: Int, _ spec: DecoderSpec) throws(Diagnostic) -> Norm {
         let gain = try vector(path + ".weight", count: width)
         var bias: Parameter?
-        if case .layer = spec.norm { bias = try vector(path + ".bias", count: width) }
+        if case .layer = spec.norm, spec.bias.norm { bias = try vector(path + ".bias", count: width) }
         return Norm(spec.norm, gain: gain, bias: bias, epsilon: spec.normEpsilon)
     }
 }

@@ -1,19 +1,28 @@
-/// Where the parts of a decoder stand in a checkpoint, and how its linear layers are stored; the defaults are Llama's.
+/// Where the parts of a transformer stand in a checkpoint, and how its linear layers are stored; the defaults are
+/// Llama's. A name may be a path of several parts; an empty one adds none.
 package struct CheckpointNames: Sendable {
-    /// The model without its head.
+    /// The model without its head; empty where the model has none.
     package var body = "model"
+    /// The same in files of models that have a head.
+    package var storedBody = "model"
     package var embedding = "embed_tokens"
     package var positions = "wpe"
+    package var tokenTypes = "embeddings.token_type_embeddings"
     package var embeddingNorm = "word_embeddings_layernorm"
     package var layers = "layers"
-    package var finalNorm = "norm"
+    /// nil: the states of the last layer are final.
+    package var finalNorm: String? = "norm"
     package var head = "lm_head"
 
     package var attention = "self_attn"
     package var queryKeyValue: QueryKeyValue = .separate
+    package var query = "q_proj"
+    package var key = "k_proj"
+    package var value = "v_proj"
     package var attentionOutput = "o_proj"
     package var feedForward = "mlp"
     package var gateUp: GateUp = .separate
+    package var gate = "gate_proj"
     package var up = "up_proj"
     package var down = "down_proj"
 
@@ -33,9 +42,11 @@ package struct CheckpointNames: Sendable {
     ]
     /// What stands in the file in place of a part of a path: files keep the names of older code.
     package var storedNames: [(path: String, stored: String)] = []
+    /// What may stand in place of the end of a path: some files have one name, some the other.
+    package var olderEndings: [(ending: String, older: String)] = []
 
     package enum QueryKeyValue: Sendable {
-        /// q_proj, k_proj and v_proj
+        /// A layer for each.
         case separate
         /// One layer, whose output rows are first all of q, then all of k, then all of v.
         case stacked(String)
@@ -44,7 +55,7 @@ package struct CheckpointNames: Sendable {
     }
 
     package enum GateUp: Sendable {
-        /// gate_proj and up_proj
+        /// A layer for each.
         case separate
         /// One layer, whose output rows are first the gate's.
         case stacked(String)
@@ -55,9 +66,25 @@ package struct CheckpointNames: Sendable {
         [attentionNorm, attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm].compactMap(\.self)
     }
 
-    /// The name in the file of the tensor at `path`.
-    func storedName(of path: String) -> String {
-        storedNames.reduce(path) { $0.replacing($1.path, with: $1.stored) }
+    /// The names that the file may have for the tensor at `path`, likeliest first.
+    func storedNames(of path: String) -> [String] {
+        let name = storedNames.reduce(path) { $0.replacing($1.path, with: $1.stored) }
+        return [name]
+            + olderEndings.filter { name.hasSuffix($0.ending) }.map { name.dropLast($0.ending.count) + $0.older }
+    }
+
+    /// The path of the part `name` of what is at `path`; either may be empty.
+    static func join(_ path: String, _ name: String) -> String {
+        path.isEmpty || name.isEmpty ? path + name : path + "." + name
+    }
+
+    /// The path of a part of the body.
+    func inBody(_ name: String) -> String { Self.join(body, name) }
+
+    /// These names for a model without a head, whose body is all there is.
+    mutating func dropHead() {
+        storedBody = body
+        body = ""
     }
 
     package static let llama = CheckpointNames()

@@ -129,6 +129,16 @@ package struct ConfigReader {
         return ConfigReader(object, file: file, prefix: prefix + key + ".")
     }
 
+    /// - Throws: `unsupported` for another value than this one; a missing key or null is this one.
+    package func require(_ key: String, _ only: String) throws(Diagnostic) {
+        guard try string(key) ?? only == only else { throw unsupported(key, supported: only) }
+    }
+
+    /// The same for a flag that must be off.
+    package func requireFalse(_ key: String) throws(Diagnostic) {
+        guard try !bool(key, default: false) else { throw unsupported(key, supported: "false") }
+    }
+
     package var keys: [String] { object.keys }
 
     package func wrong(_ key: String, _ value: JSONValue? = nil, expected: String) -> Diagnostic {

@@ -1,9 +1,9 @@
 package import Autograd
 package import Diagnostics
 
-/// Everything that tells one decoder-only transformer from another, as data.
+/// Everything that tells one transformer from another, as data: a decoder, or with `isCausal` off an encoder.
 ///
-/// A family is read from its config.json or GGUF metadata into this value; the decoder then knows no families. The
+/// A family is read from its config.json or GGUF metadata into this value; the model then knows no families. The
 /// defaults are those of Llama.
 package struct DecoderSpec: Sendable {
     /// The architecture's name as the config or the GGUF metadata spells it.
@@ -25,6 +25,8 @@ package struct DecoderSpec: Sendable {
     package var activation: Activation = .silu
     package var bias = Biases()
 
+    /// Tokens see only what came before them.
+    package var isCausal = true
     package var attentionScale: Float
     package var attentionSoftcap: Float?
     package var logitSoftcap: Float?
@@ -36,16 +38,20 @@ package struct DecoderSpec: Sendable {
     package var isTied: Bool
     package var maximumPositions: Int
     package var positions: Positions = .rotary
+    /// Rows of a table that is added to the embedding by the part of the text that a token is in; nil: there is none.
+    package var tokenTypes: Int?
     /// The embedding is normed before the first layer.
     package var normsEmbedding = false
     /// Attention whose keys and values come from a latent; `headDim` is then that of the wider of both.
     package var latent: Latent?
     /// The experts of the layers that are mixtures.
     package var mixture: Mixture?
+    /// What is made of the states; nil: the head for the next token.
+    package var task: TaskSpec?
     package var names: CheckpointNames
 
     package struct LayerSpec: Sendable {
-        /// Tokens that a query sees including itself; nil: all.
+        /// Tokens that a query sees including itself, on both sides where attention is not causal; nil: all.
         package var window: Int?
         /// nil: no rotation.
         package var rotary: RotarySpec?
@@ -53,6 +59,8 @@ package struct DecoderSpec: Sendable {
         package var attentionScale: Float?
         /// The feed-forward part is the decoder's mixture of experts.
         package var isMixture = false
+        /// The attention's input is not normed, whatever the other layers do.
+        package var skipsAttentionNorm = false
     }
 
     package struct Latent: Sendable {
@@ -81,8 +89,9 @@ package struct DecoderSpec: Sendable {
     /// What tells tokens apart by their place, besides the rotary embedding of single layers.
     package enum Positions: Sendable {
         case rotary
-        /// A table with a row for each of `maximumPositions`, added to the embedding.
-        case learned
+        /// A table with a row for each of `maximumPositions`, added to the embedding. With a `padding` token p counting
+        /// begins at p + 1 and leaves out the tokens p, which are all at position p (RoBERTa).
+        case learned(padding: Int? = nil)
         /// Every score grows by slope · position of the key (Press et al. 2022); one slope a head.
         case linearBias([Float])
     }
@@ -90,7 +99,7 @@ package struct DecoderSpec: Sendable {
     package enum NormKind: Sendable {
         /// The gain is stored less `offset`: 1 in Gemma's checkpoints.
         case rms(offset: Float)
-        /// LayerNorm with gain and bias.
+        /// LayerNorm with gain and, unless `Biases.norm` is off, bias.
         case layer
     }
 
@@ -101,6 +110,8 @@ package struct DecoderSpec: Sendable {
         case parallel
         /// As sequential, but what is added to is norm(h).
         case sequentialFromNorm
+        /// h = norm(h + attention(h)); h = norm(h + feedForward(h)), with the norms that stand after the sublayers.
+        case normedSum
     }
 
     package enum FeedForwardForm: Sendable {
@@ -133,13 +144,16 @@ package struct DecoderSpec: Sendable {
         package var queryKeyValue = false
         package var attentionOutput = false
         package var feedForward = false
-        package var head = false
+        package var norm = true
     }
 }
 
 extension DecoderSpec {
     /// The most tokens that a sequence can have; nil where nothing in the model ends.
-    package var positionLimit: Int? { if case .learned = positions { maximumPositions } else { nil } }
+    package var positionLimit: Int? {
+        guard case .learned(let padding) = positions else { return nil }
+        return maximumPositions - (padding.map { $0 + 1 } ?? 0)
+    }
 
     /// - Throws: `prompt` for one that leaves no position for an answer.
     package func checkPrompt(_ tokens: [Int32]) throws(Diagnostic) {

@@ -7,13 +7,13 @@ import NN
 
 /// Computes what a file of another stack's numbers holds and compares every element.
 package struct Parity {
-    private let decoder: Decoder
+    private let model: any LanguageModel
     private let adapter: AttachedAdapter?
     private let workspace: Workspace
     private let tolerance: Double
 
-    package init(_ decoder: Decoder, adapter: AttachedAdapter?, tolerance: Double, in workspace: Workspace) {
-        self.decoder = decoder
+    package init(_ model: any LanguageModel, adapter: AttachedAdapter?, tolerance: Double, in workspace: Workspace) {
+        self.model = model
         self.adapter = adapter
         self.workspace = workspace
         self.tolerance = tolerance
@@ -30,8 +30,7 @@ package struct Parity {
             let own = pending.filter { $0.name.hasPrefix("short.") == (prefix == "short.") }
             guard !own.isEmpty else { continue }
             let source = expected[prefix + "input_ids"] == nil ? inputs ?? expected : expected
-            let parsed = try ParityInputs(source, prefix: prefix)
-            try parsed.checkFit(decoder.spec, prefix: prefix)
+            let parsed = try ParityInputs(source, prefix: prefix, spec: model.spec)
             try compare(own, parsed, prefix: prefix, into: &report)
             pending.removeAll { tensor in own.contains { $0.name == tensor.name } }
         }
@@ -40,6 +39,11 @@ package struct Parity {
 
     private static let inputNames: Set<String> = [
         "input_ids", "attention_mask", "labels", "token_type_ids", "position_ids", "segment_ids",
+    ]
+
+    /// States made one vector a sequence, by the names of tensors.
+    private static let poolings: [String: TaskSpec.Pooling] = [
+        "pooled.first": .first, "pooled.mean": .mean, "pooled.last": .last(),
     ]
 
     private static func bare(_ name: String) -> String {
@@ -51,7 +55,7 @@ package struct Parity {
     ) throws(Diagnostic) {
         let names = tensors.map { String($0.name.dropFirst(prefix.count)) }
         let needsTrace = names.contains { $0 == "logits" || $0.hasPrefix("hidden.") }
-        let trace = needsTrace ? decoder.trace(inputs.batch, paddedLength: inputs.paddedLength, in: workspace) : nil
+        let trace = needsTrace ? model.trace(inputs.batch, paddedLength: inputs.paddedLength, in: workspace) : nil
         let losses = try losses(inputs, names: names, baseGradients: names.contains { isBaseParameter($0) })
         for (tensor, name) in zip(tensors, names) {
             let reference = try tensor.floats()
@@ -72,6 +76,9 @@ package struct Parity {
                     continue
                 }
                 compareRows(tensor, reference, trace.hidden[index], inputs, into: &report)
+            case _ where Self.poolings[name] != nil:
+                let pooled = Self.poolings[name].map { model.embeddings(of: inputs.batch, pooling: $0, in: workspace) }
+                report.compare(tensor.name, pooled?.elements ?? [], reference)
             case _ where name.hasPrefix("grad.") && losses.gradients[String(name.dropFirst(5))] != nil:
                 compareGradient(tensor, reference, losses.gradients[String(name.dropFirst(5))], into: &report)
             case _ where isBaseParameter(name):
@@ -87,6 +94,10 @@ package struct Parity {
         _ tensor: WeightTensor, _ reference: [Float], _ actual: Tensor?, _ inputs: ParityInputs,
         into report: inout ParityReport
     ) {
+        // A row for each sequence, or one for each token.
+        if let actual, tensor.shape == [actual.shape[0], actual.shape[1]] {
+            return report.compare(tensor.name, actual.elements, reference)
+        }
         guard let actual, tensor.shape.count == 3, tensor.shape[2] == actual.shape[1] else {
             return report.miss(tensor.name, "shape \(tensor.shape), which is not this model's")
         }
@@ -109,7 +120,7 @@ package struct Parity {
 
     private func isBaseParameter(_ name: String) -> Bool {
         let path = baseName(name)
-        return decoder.allParameters().contains { $0.path == path }
+        return model.allParameters().contains { $0.path == path }
     }
 
     private struct Losses {
@@ -126,12 +137,15 @@ package struct Parity {
     ) throws(Diagnostic) -> Losses {
         let batch = inputs.batch
         let count = batch.predictionCount
+        if count > 0, names.contains(where: { $0.contains("loss") || $0.hasPrefix("grad.") }) {
+            try model.spec.checkLoss()
+        }
         let needsGradients = count > 0 && names.contains { $0.hasPrefix("grad.") || isBaseParameter($0) }
         var named: [(name: String, parameter: Parameter)] = []
         if needsGradients {
             if baseGradients {
-                decoder.makeTrainable(in: workspace)
-                named += decoder.allParameters().map { ($0.path, $0.parameter) }
+                model.makeTrainable(in: workspace)
+                named += model.allParameters().map { ($0.path, $0.parameter) }
             }
             named += adapter?.namedParameters ?? []
         }
@@ -140,7 +154,8 @@ package struct Parity {
                 mean: 0, sums: inputs.sequences.map { _ in 0 }, counts: inputs.sequences.map { _ in 0 }, gradients: [:])
         }
         let tape = Tape(workspace, recording: needsGradients)
-        let loss = decoder.loss(batch, on: tape, paddedLength: inputs.paddedLength)
+        let loss = model.loss(
+            batch, on: tape, dropoutKey: nil, paddedLength: inputs.paddedLength, economy: MemoryEconomy())
         var result = Losses(
             mean: 0, sums: Array(repeating: 0, count: batch.exampleCount),
             counts: Array(repeating: 0, count: batch.exampleCount), gradients: [:])

@@ -8,13 +8,13 @@ import StrictJSON
 
 /// Replays a training run of another stack, step by step, and compares losses, norms and weights.
 package struct TrainingParity {
-    private let decoder: Decoder
+    private let model: any LanguageModel
     private let adapter: AttachedAdapter
     private let workspace: Workspace
     private let tolerance: Double
 
-    package init(_ decoder: Decoder, adapter: AttachedAdapter, tolerance: Double, in workspace: Workspace) {
-        self.decoder = decoder
+    package init(_ model: any LanguageModel, adapter: AttachedAdapter, tolerance: Double, in workspace: Workspace) {
+        self.model = model
         self.adapter = adapter
         self.workspace = workspace
         self.tolerance = tolerance
@@ -23,6 +23,7 @@ package struct TrainingParity {
     /// - Parameter folder: with meta.json (hyperparameters) and trajectory.safetensors (micro-batches and results).
     /// - Throws: `parityInputs` for what is missing, and what the readers throw.
     package func compare(folder: String) throws(Diagnostic) -> ParityReport {
+        try model.spec.checkLoss()
         let settings = try Settings(joinPath(folder, "meta.json"))
         let trajectory = try SafetensorsFile(joinPath(folder, "trajectory.safetensors")).source
         var report = ParityReport(tolerance: tolerance)
@@ -39,7 +40,9 @@ package struct TrainingParity {
             var sum = 0.0
             for inputs in batches {
                 let tape = Tape(workspace, recording: true)
-                let loss = decoder.loss(inputs.batch, on: tape, paddedLength: inputs.paddedLength)
+                let loss = model.loss(
+                    inputs.batch, on: tape, dropoutKey: nil, paddedLength: inputs.paddedLength,
+                    economy: MemoryEconomy())
                 let total = loss.perPrediction.reduce(0.0) { $0 + Double($1) }
                 microLosses.append(Float(total / Double(max(1, targets))))
                 sum += total
@@ -81,9 +84,7 @@ package struct TrainingParity {
             let index = step * settings.accumulation + micro
             let prefix = "mb.\(index < 10 ? "0" : "")\(index)."
             for name in ["input_ids", "attention_mask", "labels"] { compared.insert(prefix + name) }
-            let inputs = try ParityInputs(trajectory, prefix: prefix)
-            try inputs.checkFit(decoder.spec, prefix: prefix)
-            batches.append(inputs)
+            batches.append(try ParityInputs(trajectory, prefix: prefix, spec: model.spec))
         }
         return batches
     }

@@ -3,12 +3,13 @@ package import Diagnostics
 package import Formats
 import NN
 
-extension Decoder {
-    /// The paths of the layers that an adapter can have, all linear layers but the head.
+extension LanguageModel {
+    /// The paths of the layers that an adapter can have, all linear layers but that of the scores.
     package var adaptablePaths: [String] { linearSites.map(\.path) }
 
     /// Attaches a new adapter as PEFT initialises it: A uniform in ±1/sqrt(in) (Kaiming with a = sqrt 5), B zero.
     ///
+    /// What `modules_to_save` names is trained in full, and with a classifier always the classifier.
     /// - Parameter seed: of the drawing; each module draws from a stream of its own.
     /// - Throws: `targets` if a target matches no layer, `unsupported` for an option that is not; the model is then
     ///   unchanged.
@@ -17,11 +18,13 @@ extension Decoder {
     ) throws(Diagnostic) -> AttachedAdapter {
         try config.checkSupported()
         var config = config
+        state(&config)
         let rules = try PEFTRules(config)
         try checkHead(config, rules)
         let layers = try targetedLayers(rules, config)
         let sites = layers + parameterSites(config.targetParameters ?? [])
         try checkTargets(config, chosen: sites)
+        let saved = try savedParameters(config)
         var modules: [(path: String, adapter: LowRankAdapter)] = []
         for (ordinal, site) in sites.enumerated() {
             let rank = try rules.rank(ofModule: site.name) * site.experts
@@ -39,12 +42,13 @@ extension Decoder {
                 ))
         }
         for (site, (_, adapter)) in zip(sites, modules) { site.set(adapter) }
+        for (_, parameter) in saved { parameter.substitute(parameter.decoded(in: workspace), isTrainable: true) }
         // For PEFT: whether the base's weights are [in, out]. Its factors are the same either way.
         config.fanInFanOut = spec.names.storesTransposed
         if config.targetModules == .allLinear, spec.mixture != nil {
             config.targetModules = .names(Self.lastParts(of: layers))
         }
-        return AttachedAdapter(config: config, modules: modules)
+        return AttachedAdapter(config: config, modules: modules, saved: saved)
     }
 
     /// Attaches an adapter that was read from a folder.
@@ -91,21 +95,32 @@ extension Decoder {
         guard !modules.isEmpty else {
             throw mismatch(saved, at: nil, found: "no module", expected: "at least one adapted layer")
         }
+        let full = try fullValues(saved, in: workspace)
         for (site, (_, adapter)) in zip(chosen, modules) { site.set(adapter) }
-        return AttachedAdapter(config: saved.config, modules: modules)
+        for (_, parameter, value) in full { parameter.substitute(value, isTrainable: trainable) }
+        return AttachedAdapter(config: saved.config, modules: modules, saved: full.map { ($0.path, $0.parameter) })
     }
 
     /// The base alone again.
     package func detachAdapter() {
         for site in allSites { site.set(nil) }
+        for (_, parameter) in allParameters() { parameter.restore() }
     }
 
     /// Takes the adapter off, runs `body`, and puts it back.
     package func withoutAdapter<Result>(_ body: () throws(Diagnostic) -> Result) throws(Diagnostic) -> Result {
         let sites = allSites
         let adapters = sites.map(\.adapter)
-        for site in sites { site.set(nil) }
-        defer { for (site, adapter) in zip(sites, adapters) { site.set(adapter) } }
+        let substitutes = allParameters().compactMap { path, parameter in
+            parameter.substitute.map { (parameter, $0, parameter.isTrainable) }
+        }
+        detachAdapter()
+        defer {
+            for (site, adapter) in zip(sites, adapters) { site.set(adapter) }
+            for (parameter, value, isTrainable) in substitutes {
+                parameter.substitute(value, isTrainable: isTrainable)
+            }
+        }
         return try body()
     }
 
@@ -141,7 +156,7 @@ extension Decoder {
             fix: nearest(to: found, among: names).map { "Did you mean \($0)?" })
     }
 
-    private func mismatch(_ saved: PEFTAdapter, at place: String?, found: String, expected: String) -> Diagnostic {
+    func mismatch(_ saved: PEFTAdapter, at place: String?, found: String, expected: String) -> Diagnostic {
         Diagnostic(
             ModelsCode.adapter, file: saved.path, at: place, found: found, expected: expected,
             fix: "Use the base model that adapter_config.json names")
@@ -163,7 +178,7 @@ extension PEFTConfig {
     fileprivate func checkSupported() throws(Diagnostic) {
         let hasParameters = targetParameters?.isEmpty == false
         let options: [(String, Bool)] = [
-            ("use_dora", useDoRA), ("lora_bias", loraBias), ("modules_to_save", modulesToSave?.isEmpty == false),
+            ("use_dora", useDoRA), ("lora_bias", loraBias),
             ("bias", bias != .none), ("trainable_token_indices", trainableTokenIndices != nil),
             ("lora_dropout with target_parameters", hasParameters && dropout > 0),
         ]
