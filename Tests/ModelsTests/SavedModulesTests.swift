@@ -71,6 +71,43 @@ import Testing
         #expect(read.saved.allSatisfy { !$0.parameter.isTrainable })
     }
 
+    /// A base that guessed masked tokens, or labelled otherwise, is to label texts.
+    @Test(arguments: [
+        ("eurobert_mlm", ["dense", "classifier"]), ("modernbert_mlm", ["classifier"]),
+        ("bert_mlm_tanh", ["bert.pooler.dense", "classifier"]), ("bert_seqcls", ["classifier"]),
+        ("xlm_roberta_states", ["classifier.dense", "classifier.out_proj"]), ("llama_gqa", ["score"]),
+        ("gpt2", ["score"]),
+    ])
+    func aNewHeadIsDrawnAndKept(_ name: String, _ drawn: [String]) throws {
+        let task = NewTask(.sequence, labels: ["a", "b", "c", "d", "e"], seed: 7)
+        let files = try BaseFiles(Fixture.path("models/\(name)"), for: task)
+        let model = try #require(try files.makeModel(in: workspace) as? Encoder)
+        #expect(model.head.drawn == drawn && model.spec.task?.labels == task.labels)
+        let base = try logits(model)
+        #expect(base.count == 5 && base.contains { $0 != 0 })
+        #expect(try logits(files.makeModel(in: workspace)) == base)
+        let other = try BaseFiles(files.path, for: NewTask(.sequence, labels: task.labels, seed: 8))
+        #expect(try logits(other.makeModel(in: workspace)) != base)
+
+        var config = PEFTConfig()
+        config.r = 2
+        config.targetModules = .allLinear
+        let made = try model.attachNewAdapter(config, seed: 1, in: workspace)
+        let folder = try TemporaryFolder()
+        try PEFTAdapter.write(config: made.config, tensors: made.tensors(), to: folder.path("adapter"))
+        // Whatever another seed draws, the adapter brings the head that it was trained with.
+        let again = try other.makeModel(in: workspace)
+        _ = try again.attach(PEFTAdapter(folder.path("adapter")), trainable: false, in: workspace)
+        #expect(try logits(again) == base)
+    }
+
+    @Test func aHeadThatFitsIsTaken() throws {
+        let task = NewTask(.sequence, labels: ["a", "b", "c"], seed: 7)
+        let model = try BaseFiles(Fixture.path("models/bert_seqcls"), for: task).makeModel(in: workspace)
+        #expect((model as? Encoder)?.head.drawn == [])
+        #expect(try logits(model) == logits(self.model("bert_seqcls")))
+    }
+
     static let refused: [(model: String, saving: [String], code: ModelsCode)] = [
         ("llama_tied_mqa", ["embed_tokens"], .unsupported), ("gpt2", ["ln_1", "c_fc"], .unsupported),
         ("mixtral", ["experts"], .unsupported), ("llama_gqa", ["no_such_module"], .targets),
