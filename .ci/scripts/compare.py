@@ -19,6 +19,12 @@ RECIPE = "recipes/finance/banking77-intents.yaml"
 PARTS = ["banking77", "8x256", "2x1024", "llama-1.1b", "decoding"]
 GGUF = "models/smollm2-135m-instruct/model.gguf"
 
+# Speed does not change along an epoch: the first run trains it whole, for its loss and accuracy, the others this far.
+STEPS_OF_REPEATS = 25
+
+# SmolLM2-135M: the weights of its linear layers, and the head.
+LINEAR_WEIGHTS, HEAD_WEIGHTS = 30 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576), 49152 * 576
+
 
 class Measurement:
     """One side's way to do a part's work: `command` prints a line of JSON last, or leaves it to `result`."""
@@ -49,29 +55,41 @@ def write_rows(source, target, count=1000, seed=7):
 
 
 def finished_run(folder):
-    """The result of a run of `espalier train`, out of its metrics.jsonl."""
+    """The result of a run of `espalier train`, out of its metrics.jsonl and run.json.
+
+    Useful operations are those that no implementation can leave out: forwards and back through the base for every
+    distinct token, the head for every target, and LoRA's factors with their gradients.
+    """
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [line for line in lines if "loss" in line]
     [done] = [line for line in lines if line.get("done")]
     tokens, seconds = sum(step["tokens"] for step in steps), done["train_seconds"]
+    distinct, targets = sum(step["computed_tokens"] for step in steps), sum(step["targets"] for step in steps)
+    trainable = json.loads((folder / "run.json").read_text(encoding="utf-8"))["adapter"]["trainable_parameters"]
+    useful = (4 * LINEAR_WEIGHTS + 6 * trainable) * distinct + 4 * HEAD_WEIGHTS * targets
     return {"steps": len(steps), "tokens": tokens, "train_seconds": seconds, "tokens_per_second": tokens / seconds,
+            "distinct_tokens": distinct, "useful_operations_per_second": useful / seconds,
             "last_loss": steps[-1]["loss"], "peak_bytes": done["peak_bytes"]}
 
 
-def banking77(options, rival):
+def banking77(options, rival, run):
     """One epoch over 1,000 rows, and what both adapters then know about the same held-out rows."""
     data = (options.work / "train.csv").resolve()
     write_rows("recipes/data/banking77/train.csv", data)
-    limit = ["--max-steps", options.max_steps] if options.max_steps else []
+    steps = options.max_steps or (STEPS_OF_REPEATS if run > 1 else None)
+    limit = ["--max-steps", steps] if steps else []
+    suffix = f"-{run}" if run > 1 else ""
     keys = ["--set", f"data.train={data}"]
     for side, extra in [("Espalier", []), ("Espalier, prefixes not shared", ["--set", "train.share_prefixes=false"])]:
-        out = options.work / ("espalier-unshared" if extra else "espalier")
+        out = options.work / (("espalier-unshared" if extra else "espalier") + suffix)
         yield Measurement(
             "banking77", side,
             [options.espalier, "train", RECIPE, "--fresh", "--threads", options.threads, "--out", out,
              *keys, *extra, *limit],
             lambda _, out=out: finished_run(out))
-    trl = options.work / "trl"
+    yield Measurement("banking77 peak", "bf16", [
+        options.espalier, "bench", "kernels", "--threads", options.threads, "--seconds", 0.01, "--json"], peak)
+    trl = options.work / f"trl{suffix}"
     yield Measurement("banking77", "TRL bf16, padding-free", [
         *rival, "trl", "--base", options.base, "--data", data, "--out", trl, "--threads", options.threads, *limit])
     for side, adapter in [("Espalier", options.work / "espalier/adapter"), ("TRL bf16, padding-free", trl / "adapter")]:
@@ -81,6 +99,11 @@ def banking77(options, rival):
                 [options.espalier, "evaluate", RECIPE, "--adapter", adapter, "--threads", options.threads, *keys,
                  "--set", f"evaluate.metric={metric}", "--limit", options.limit, "--json"],
                 held_out, once=True)
+
+
+def peak(output):
+    limits = json.loads(output)["limits"][-1]
+    return {"peak_operations_per_second": limits["bf16_operations_per_second"]}
 
 
 def held_out(output):
@@ -104,22 +127,17 @@ def step(part, options, rival, model, shape, precisions, warm_up, steps, extra):
 
 def decoding(options):
     """Reading a prompt and continuing it, from the same file."""
-    def prompt(output):
-        facts = json.loads(output)
-        return {**facts, "tokens_per_second": facts["prompt_tokens_per_second"]}
-
     ours = [options.espalier, "bench", "decoding", "--base", GGUF, "--threads", options.threads, "--json"]
     theirs = [sys.executable, ".ci/scripts/llama_cpp_rival.py", "--model", GGUF, "--threads", options.threads]
-    for part, result in [("decoding", None), ("prompt", prompt)]:
-        yield Measurement(part, "Espalier", ours, result)
-        yield Measurement(part, "llama.cpp", theirs, result)
+    yield Measurement("decoding", "Espalier", ours)
+    yield Measurement("decoding", "llama.cpp", theirs)
 
 
-def measurements(options):
+def measurements(options, run):
     rival = [sys.executable, ".ci/scripts/rival.py"]
     for part in options.only:
         if part == "banking77":
-            yield from banking77(options, rival)
+            yield from banking77(options, rival, run)
         elif part == "decoding":
             yield from decoding(options)
         elif part == "llama-1.1b":
@@ -150,7 +168,7 @@ def measure(options, results):
         for part in options.only:
             single = argparse.Namespace(**{**vars(options), "only": [part]})
             for run in range(1, options.runs + 1):
-                for item in measurements(single):
+                for item in measurements(single, run):
                     if (item.part, item.side, run) in done or (item.once and run > 1):
                         continue
                     print(f"{item.part}, {item.side}, run {run} of {1 if item.once else options.runs}", file=sys.stderr)
@@ -177,35 +195,51 @@ def shown(values, digits=0, factor=1.0):
     return text
 
 
-def table(lines):
+def speeds(groups):
     """One row for each side of each part; ratios are those of Espalier's first row of the part."""
-    groups = {}
-    for line in lines:
-        groups.setdefault(line["part"], {}).setdefault(line["side"], []).append(line)
     rows = [["work", "side", "runs", "tokens/s", "seconds", "peak GB", "Espalier is faster by", "and needs of memory"],
             ["---"] * 2 + ["---:"] * 6]
-    for part, sides in groups.items():
-        if all("value" in line for side in sides.values() for line in side):
-            continue
+    for (part, key), sides in groups.items():
         ours = sides.get("Espalier", [])
         for side, runs in sides.items():
-            speed = [run["tokens_per_second"] for run in runs]
-            seconds = [run[key] for run in runs for key in ("train_seconds", "step_seconds") if key in run]
+            speed = [run[key] for run in runs]
+            seconds = [run[name] for run in runs for name in ("train_seconds", "step_seconds") if name in run]
+            if len({run.get("steps") for run in runs}) > 1:
+                seconds = seconds[:1]  # the whole epoch; repeats are shorter
             peak = [run["peak_bytes"] for run in runs if "peak_bytes" in run]
             faster = memory = ""
             if ours and side != "Espalier":
-                faster = f"{statistics.median(run['tokens_per_second'] for run in ours) / statistics.median(speed):.2f}"
+                faster = f"{statistics.median(run[key] for run in ours) / statistics.median(speed):.2f}"
             if faster and peak:
                 memory = f"{statistics.median(run['peak_bytes'] for run in ours) / statistics.median(peak):.2f}"
             rows.append([part, side, str(len(runs)), shown(speed), shown(seconds, 1), shown(peak, 2, 1e-9),
                          faster, memory])
-    text = ["| " + " | ".join(row) + " |" for row in rows]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def useful_share(lines):
+    """What was reached of the processor's peak, measured in turn with the training."""
+    useful = [line["useful_operations_per_second"] for line in lines
+              if line["part"] == "banking77" and line["side"] == "Espalier"]
+    peaks = [line["peak_operations_per_second"] for line in lines if line["part"] == "banking77 peak"]
+    if not useful or not peaks:
+        return []
+    return [f"- banking77, Espalier: useful arithmetic {shown(useful, 0, 1e-9)} GFLOP/s of {shown(peaks, 0, 1e-9)} "
+            f"at the bf16 peak, {statistics.median(useful) / statistics.median(peaks):.0%}"]
+
+
+def table(lines):
+    groups = {}
+    for line in lines:
+        for part, key in [(line["part"], "tokens_per_second"), ("prompt", "prompt_tokens_per_second")]:
+            if key in line:
+                groups.setdefault((part, key), {}).setdefault(line["side"], []).append(line)
     scores = [
-        f"- {part}, {side}: {run['value']:.4f} (95 % {run['low']:.4f} to {run['high']:.4f}) "
-        f"on {run['held_out_rows']} held-out rows"
-        for part, sides in groups.items() for side, [run, *_] in sides.items() if "value" in run
+        f"- {line['part']}, {line['side']}: {line['value']:.4f} (95 % {line['low']:.4f} to {line['high']:.4f}) "
+        f"on {line['held_out_rows']} held-out rows"
+        for line in lines if "value" in line
     ]
-    return "\n".join(text + [""] * bool(scores) + scores)
+    return "\n".join(speeds(groups) + [""] + useful_share(lines) + scores)
 
 
 def main():

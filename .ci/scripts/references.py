@@ -87,6 +87,13 @@ CONFIGS = {
         rope_parameters=dict(YARN, rope_type="yarn", mscale=1.0, mscale_all_dim=1.0),
     ),
 }
+# Adapters on experts of models that are there: PEFT stacks the experts and takes names of their layers for the stacks.
+VARIANTS = {
+    "deepseek_v3_experts": ("deepseek_v3", dict(
+        target_modules=["q_b_proj"], target_parameters=["experts.gate_up_proj", "experts.down_proj"],
+    )),
+    "deepseek_v2_all_linear": ("deepseek_v2", dict(target_modules="all-linear")),
+}
 TINY = dict(
     vocab_size=VOCABULARY, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
     max_position_embeddings=64, pad_token_id=0,
@@ -376,7 +383,10 @@ def gradients(model):
 def adapted(model, targets):
     heads = ["classifier", "score"] if type(model).__name__.endswith("Classification") else None
     config = LoraConfig(r=4, lora_alpha=8, target_modules=targets, modules_to_save=heads, task_type=None)
-    model = get_peft_model(model, config)
+    return randomized(get_peft_model(model, config))
+
+
+def randomized(model):
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data.normal_(0, 0.3)
@@ -417,6 +427,20 @@ def make(name, model, folder):
     if "loss" in expected:
         expected |= gradients(model)
     saved(expected, folder / "lora_expected.safetensors")
+
+
+def vary(base, options, folder):
+    torch.manual_seed(5)
+    model = AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager", dtype=torch.float32)
+    inputs = load_file(base / "expected.safetensors")
+    batch = {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
+    model = randomized(get_peft_model(model.eval(), LoraConfig(r=2, lora_alpha=4, **options)))
+    expected = run(model, batch, False)
+    expected["loss"].backward()
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder / "adapter")
+    (folder / "adapter" / "README.md").unlink(missing_ok=True)
+    saved(batch | expected | gradients(model), folder / "expected.safetensors")
 
 
 def load(folder):
@@ -476,6 +500,9 @@ def main(folder):
         make(name, model, folder / "models" / name)
         print(name)
     make("pharia", Pharia(PHARIA), folder / "models" / "pharia")
+    for name, (base, options) in VARIANTS.items():
+        vary(folder / "models" / base, options, folder / "variants" / name)
+        print("variant", name)
     for name, (loader, config) in ENCODERS.items():
         torch.manual_seed(0)
         model = loader.from_config(config, attn_implementation="eager", dtype=torch.float32)

@@ -51,8 +51,10 @@ extension VocabularyMetadata {
         model.pieces = tokens.enumerated().map { id, token in
             // The numbers are SentencePiece's own.
             let type = SentencePieceModel.PieceType(rawValue: UInt64(self.type(of: id).rawValue)) ?? .normal
+            // llama.cpp's converter writes the ▁ of user-defined pieces as spaces.
+            let text = type == .userDefined ? token.replacing(" ", with: "▁") : token
             return SentencePieceModel.Piece(
-                text: Array(token.utf8), score: id < scores.count ? scores[id] : 0, type: type)
+                text: Array(text.utf8), score: id < scores.count ? scores[id] : 0, type: type)
         }
         if let unknown, !model.pieces.contains(where: { $0.type == .unknown }) {
             model.pieces[unknown].type = .unknown

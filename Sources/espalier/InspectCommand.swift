@@ -15,7 +15,8 @@ struct InspectCommand: ParsableCommand {
               espalier inspect models/smollm2-135m-instruct/model.gguf
 
             Knows model folders, safetensors, GGUF and adapter folders. Exits with 65 for what is damaged or of an
-            architecture that is not supported.
+            architecture that is not supported. Up to 4 GiB of weights are also read, for values that are not finite
+            and for their digest; of more only with --contents. Code that a config names is never run.
             """)
 
     @Argument(help: "A model folder, a .safetensors file, a GGUF file or an adapter folder.")
@@ -24,7 +25,14 @@ struct InspectCommand: ParsableCommand {
     @Flag(help: "List every tensor.")
     var tensors = false
 
+    @Flag(inversion: .prefixedNo, help: "Read all weights, or none; if not given, up to 4 GiB.")
+    var contents: Bool?
+
     @OptionGroup var output: JSONOption
+
+    private static let readUnasked = 4 << 30
+
+    private func reads(_ source: WeightSource) -> Bool { contents ?? (source.byteCount <= Self.readUnasked) }
 
     func run() throws {
         var facts = JSONObject()
@@ -85,14 +93,16 @@ struct InspectCommand: ParsableCommand {
         facts["tied_head"] = .bool(spec.isTied)
         facts["parameters"] = .integer(model.parameterCount)
         facts["license"] = try files.license().map(JSONValue.string) ?? .null
-        let tokenizer = try? files.tokenizer()
+        let tokenizer = try files.optionalTokenizer()
         facts["tokenizer"] = tokenizer.map { .integer($0.vocabularyCount) } ?? .null
         if let template = try files.chatTemplate() {
             facts["chat_template"] = .string("\(template.template.source.utf8.count) bytes")
         } else {
             facts["chat_template"] = .null
         }
-        if tokenizer != nil {
+        let code = try files.remoteCode()
+        if !code.isEmpty { facts["code_not_run"] = .array(code.map { .string($0) }) }
+        if tokenizer != nil, reads(files.weights) {
             let digests = try BaseDigests(files)
             facts["weights_sha256"] = .string(digests.weights)
             facts["tokenizer_sha256"] = .string(digests.tokenizer)
@@ -106,6 +116,15 @@ struct InspectCommand: ParsableCommand {
         facts["tensor_count"] = .integer(source.tensors.count)
         facts["bytes"] = .integer(source.byteCount)
         facts["types"] = .object(JSONObject(types.sorted { $0.key < $1.key }.map { ($0.key, .integer($0.value)) }))
+        facts["contents_read"] = .bool(reads(source))
+        facts["tensors"] = .array(
+            source.tensors.map {
+                .object([
+                    "name": .string($0.name), "type": .string($0.type.rawValue),
+                    "shape": .array($0.shape.map { .integer($0) }), "bytes": .integer($0.bytes.count),
+                ])
+            })
+        guard reads(source) else { return }
         var bad: [(String, Int)] = []
         for tensor in source.tensors where tensor.type.isConvertible {
             let count = try tensor.nonfiniteCount()
@@ -118,12 +137,5 @@ struct InspectCommand: ParsableCommand {
                 found: "\(count) values that are NaN or infinite",
                 expected: "finite values", fix: "Download the file again")
         }
-        facts["tensors"] = .array(
-            source.tensors.map {
-                .object([
-                    "name": .string($0.name), "type": .string($0.type.rawValue),
-                    "shape": .array($0.shape.map { .integer($0) }), "bytes": .integer($0.bytes.count),
-                ])
-            })
     }
 }

@@ -68,6 +68,20 @@ import Testing
         #expect(trusted.first == 1 && trusted.last == 2 && trusted.count == 3)
     }
 
+    /// As Gemma's runs of spaces, which the converter to GGUF writes as they look in a text.
+    @Test func userDefinedRunsOfSpacesAreFoundInGGUFVocabularies() throws {
+        var metadata = VocabularyMetadata(model: "llama", tokens: ["<unk>", "▁", "a", "  ", "   ", "\n\n"])
+        metadata.tokenTypes = [2, 1, 1, 4, 4, 4]
+        metadata.addsBeginning = false
+        metadata.addsSpacePrefix = false
+        let tokenizer = try makeTokenizer(metadata, file: "x.gguf")
+        for (text, expected) in [("a a", [2, 1, 2]), ("a  a", [2, 3, 2]), ("     a\n\n  ", [4, 3, 2, 5, 3])] {
+            let ids = tokenizer.encode(text, addingSpecialTokens: true, recognizingSpecialTokens: false)
+            #expect(ids == expected.map(Int32.init), "\(text.debugDescription)")
+            #expect(tokenizer.decode(ids, skippingSpecialTokens: false) == text)
+        }
+    }
+
     @Test func recognisesControlPiecesInAModelFolder() throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "sentencepiece-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)

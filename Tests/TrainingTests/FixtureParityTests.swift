@@ -94,14 +94,19 @@ import Training
         expectWithin(report)
     }
 
-    @Test func adaptedExperts() throws {
-        let model = try model(Fixture.path("models/mixtral"))
+    @Test(arguments: [
+        ("mixtral_experts", "mixtral", 8), ("deepseek_v3_experts", "deepseek_v3", 8),
+        ("deepseek_v2_all_linear", "deepseek_v2", 4),
+    ])
+    func adaptedExperts(_ variant: String, _ base: String, _ count: Int) throws {
+        let model = try model(Fixture.path("models/\(base)"))
         let adapter = try model.attach(
-            PEFTAdapter(Fixture.path("variants/mixtral_experts/adapter")), trainable: true, in: workspace)
+            PEFTAdapter(Fixture.path("variants/\(variant)/adapter")), trainable: true, in: workspace)
         let report = try Parity(model, adapter: adapter, tolerance: 1e-3, in: workspace)
-            .compare(expected: source("variants/mixtral_experts/expected.safetensors"), inputs: nil)
+            .compare(expected: source("variants/\(variant)/expected.safetensors"), inputs: nil)
         expectWithin(report)
-        #expect(report.compared.filter { $0.tensor.contains("experts") }.count == 8)
+        #expect(report.compared.filter { $0.tensor.contains("experts") }.count == count)
+        #expect(report.compared.filter { $0.tensor.hasPrefix("grad.") }.count == adapter.parameters.count)
     }
 
     @Test(arguments: [("llama_gqa", "modules_to_save"), ("llama_seqcls", "modules_to_save_score")])

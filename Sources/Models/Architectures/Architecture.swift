@@ -31,6 +31,13 @@ package enum Architecture {
                 found: "the architecture \"\(name)\"", expected: "one of " + supported.joined(separator: ", "),
                 fix: fix ?? "Use a base model of a supported family")
         }
+        // Such weights stand under other names and in other shapes: say so here rather than at the first tensor.
+        if try config.nested("quantization_config") != nil {
+            throw Diagnostic(
+                ModelsCode.unsupported, file: config.file, at: "key \"quantization_config\"",
+                found: "weights that are quantised in a folder", expected: "weights as they are, or a GGUF file",
+                fix: "Use the model's original weights, or a GGUF file of it")
+        }
         var spec = try reader.read(config)
         if spec.isCausal { try setDecoderTask(&spec, config) }
         try spec.validate(config)

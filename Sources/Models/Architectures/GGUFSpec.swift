@@ -97,6 +97,9 @@ struct GGUFSpec {
 
     private func layers(count: Int, headDim: Int, isMixture: Bool) throws(Diagnostic) -> [DecoderSpec.LayerSpec] {
         let rotated = try integer("rope.dimension_count", in: 2...headDim) ?? headDim
+        guard rotated % 2 == 0 else {
+            throw wrong("rope.dimension_count", found: "\(rotated)", expected: "an even number")
+        }
         let isGemma = architecture == "gemma3"
         var global = RotarySpec(theta: try number("rope.freq_base") ?? (isGemma ? 1e6 : 1e4), rotatedDim: rotated)
         global.scaling = try scaling()

@@ -20,22 +20,49 @@ package struct BaseModel {
         tokenizer = try files.tokenizer()
         template = try files.chatTemplate()
         stopTokens = try files.stopTokens(tokenizer)
-        guard tokenizer.vocabularyCount <= decoder.spec.vocabulary else {
-            throw Diagnostic(
-                ModelsCode.config, file: path, at: "tokenizer",
-                found: "a tokenizer of \(tokenizer.vocabularyCount) tokens",
-                expected: "at most the \(decoder.spec.vocabulary) rows of the embedding",
-                fix: "Use the tokenizer that belongs to the weights")
-        }
     }
 }
 
 extension BaseFiles {
+    /// The tokenizer, every id of which has a row in the embedding.
     package func tokenizer() throws(Diagnostic) -> any TextTokenizer {
+        let tokenizer: any TextTokenizer
         switch form {
-        case .folder: return try loadTokenizer(at: path)
-        case .gguf(let model): return try makeTokenizer(try VocabularyMetadata(model.header), file: path)
+        case .folder: tokenizer = try loadTokenizer(at: path)
+        case .gguf(let model): tokenizer = try makeTokenizer(try VocabularyMetadata(model.header), file: path)
         }
+        guard tokenizer.vocabularyCount <= spec.vocabulary else {
+            throw Diagnostic(
+                ModelsCode.config, file: path, at: "tokenizer",
+                found: "a tokenizer of \(tokenizer.vocabularyCount) tokens",
+                expected: "at most the \(spec.vocabulary) rows of the embedding",
+                fix: "Use the tokenizer that belongs to the weights")
+        }
+        return tokenizer
+    }
+
+    /// As `tokenizer()`; nil for a base that comes without one.
+    package func optionalTokenizer() throws(Diagnostic) -> (any TextTokenizer)? {
+        if case .gguf(let model) = form, model.header["tokenizer.ggml.model"] == nil { return nil }
+        do throws(Diagnostic) {
+            return try tokenizer()
+        } catch {
+            if error.code as? TokenizerCode == .missing { return nil }
+            throw error
+        }
+    }
+
+    /// The code that a folder's configs want to be run (`auto_map`), by the names that they give it. None of it is.
+    package func remoteCode() throws(Diagnostic) -> [String] {
+        guard case .folder(let folder) = form else { return [] }
+        var names: Set<String> = []
+        for name in ["config.json", "tokenizer_config.json"] {
+            guard let map = try Self.readOptionalJSON(joinPath(folder.path, name))?["auto_map"] else { continue }
+            for value in map.object?.members.map(\.value) ?? [map] {
+                names.formUnion((value.array ?? [value]).compactMap(\.string))
+            }
+        }
+        return names.sorted()
     }
 
     /// The chat template with the special tokens that it refers to; nil for a base that has none.
