@@ -101,6 +101,24 @@ import Testing
         #expect(try logits(again) == base)
     }
 
+    @Test func aGGUFFileGetsNoNewHead() throws {
+        let task = NewTask(.token, labels: ["a", "b"], seed: 7)
+        #expect(throws: Diagnostic.self) { try BaseFiles(Fixture.path("gguf/tiny_llama.gguf"), for: task) }
+    }
+
+    /// The copy of the base in bf16 is the same for all of them.
+    @Test(.enabled(if: InstructionSet.avx512BF16.isAvailable)) func drawnHeadsAreNotKeptWithTheBase() throws {
+        let folder = try TemporaryFolder()
+        let cache = DigestCache(path: folder.path("cache/digests.json"))
+        let heads = try [7, 8].map { seed -> [Float] in
+            let task = NewTask(.sequence, labels: ["a", "b"], seed: seed)
+            let model = try BaseFiles(Fixture.path("models/eurobert_mlm"), for: task).makeModel(
+                in: Workspace(threadCount: 1, precision: .bf16), cache: cache)
+            return try #require((model as? Encoder)?.head.output?.weight.floats).elements
+        }
+        #expect(heads[0] != heads[1])
+    }
+
     @Test func aHeadThatFitsIsTaken() throws {
         let task = NewTask(.sequence, labels: ["a", "b", "c"], seed: 7)
         let model = try BaseFiles(Fixture.path("models/bert_seqcls"), for: task).makeModel(in: workspace)

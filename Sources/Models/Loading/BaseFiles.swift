@@ -24,6 +24,11 @@ package struct BaseFiles {
         self.newTask = newTask
         switch try PathKind(ofPath: path) {
         case .gguf:
+            if let newTask {
+                throw Diagnostic(
+                    ModelsCode.unsupported, file: path, found: "a GGUF file for \(newTask.kind.rawValue)",
+                    expected: "a model folder", fix: "Use the Hugging Face folder of the model")
+            }
             let model = try GGUFModel(path)
             form = .gguf(model)
             spec = try GGUFSpec(model).spec()
