@@ -9,6 +9,11 @@ struct PostProcessor: Sendable {
     var single: [Part] = [.first(type: 0)]
     var pair: [Part] = [.first(type: 0), .second(type: 1)]
 
+    /// The largest id that it adds; nil if it adds none.
+    var largestID: Int32? {
+        (single + pair).compactMap { part in if case .tokens(let ids, _) = part { ids.max() } else { nil } }.max()
+    }
+
     /// Ids with the type of the segment that each belongs to.
     func apply(_ first: [Int32], _ second: [Int32]?, addingSpecialTokens: Bool) -> (ids: [Int32], types: [Int32]) {
         var ids: [Int32] = []

@@ -1,6 +1,6 @@
 /// Text to token ids and back. Values are immutable and may be used from several threads at once.
 package protocol TextTokenizer: Sendable {
-    /// The number of ids, added tokens included.
+    /// One more than the largest id that it gives, added tokens included.
     var vocabularyCount: Int { get }
 
     /// The ids of `text`.

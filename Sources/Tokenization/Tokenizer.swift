@@ -52,7 +52,9 @@ package final class Tokenizer: TextTokenizer {
         addedByID = byID
         addedByContent = byContent
         controlTokens = control
-        vocabularyCount = max(parts.model.vocabulary.idCount, Int(byID.keys.max() ?? -1) + 1)
+        // A post-processor may put ids around a text that no token has.
+        let largest = max(byID.keys.max() ?? -1, parts.postProcessor.largestID ?? -1)
+        vocabularyCount = max(parts.model.vocabulary.idCount, Int(largest) + 1)
         plainMatcher = AddedTokenMatcher(
             parts.addedTokens.filter { !$0.isNormalized }.map { ($0.content, $0) })
         let matcher = PatternMatcher()

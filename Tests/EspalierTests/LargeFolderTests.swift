@@ -101,7 +101,7 @@ import Testing
         let facts = try JSONValue(parsing: output)
         #expect(status == 0 && facts["bytes"]?.integer == bytes && facts["parameters"]?.integer == bytes / 2)
         #expect(facts["contents_read"]?.bool == false)
-        // Measured: 0.1 s and 60 MB, optimised. A busy machine and a debug build get more time, but no more memory.
+        // Measured: 0.1 s and 32 MB, optimised. A busy machine and a debug build get more time, but no more memory.
         #expect(peak > 1 << 20 && peak < 200_000_000, "\(peak) bytes")
         #expect(seconds < 20, "\(seconds) s")
     }

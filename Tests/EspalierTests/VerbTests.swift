@@ -66,6 +66,41 @@ import Testing
         }
     }
 
+    @Test func benchOfATokenizerIsOneDocument() throws {
+        let folder = try TemporaryFolder()
+        let text = try folder.write("Hello world\n\nGröße 2024\n", to: "text.txt")
+        let base = Fixture.path("tokenizers/sentencepiece_bpe/tokenizer.model")
+        let outcome = try CommandLine.run(["bench", "tokenizer", "--base", base, "--text", text, "--json"])
+        let result = try #require(outcome.json, "\(outcome.errors)")
+        #expect(outcome.status == 0 && result["name"]?.string == "tokenizer")
+        #expect(result["text_bytes"]?.integer == 23 && result["vocabulary"]?.integer == 900)
+        #expect((result["encode_bytes_per_second"]?.number ?? 0) > 0 && (result["load_seconds"]?.number ?? 0) > 0)
+        #expect(try CommandLine.run(["bench", "tokenizer"]).status == 64)
+        #expect(try CommandLine.run(["bench", "tokenizer", "--base", "/nonexistent"]).status == 66)
+    }
+
+    @Test func inspectReadsContentsUnlessToldNotTo() throws {
+        let folder = try TemporaryFolder()
+        let source = Fixture.path("models/llama_gqa")
+        try FileManager.default.copyItem(
+            atPath: source + "/model.safetensors", toPath: folder.path("model.safetensors"))
+        let config = try String(contentsOfFile: source + "/config.json", encoding: .utf8)
+        _ = try folder.write("{\"auto_map\": {\"AutoModel\": \"code.Model\"}, " + config.dropFirst(), to: "config.json")
+        let read = try CommandLine.run(["inspect", folder.url.path, "--json"])
+        #expect(read.status == 0 && read.json?["contents_read"]?.bool == true, "\(read.errors)")
+        #expect(read.json?["not_finite"]?.integer == 0)
+        #expect(read.json?["code_not_run"] == .array([.string("code.Model")]))
+        // A value that is not finite is found where the contents are read, and only there.
+        let file = folder.url.appending(path: "model.safetensors")
+        var bytes = try Data(contentsOf: file)
+        bytes.replaceSubrange(bytes.count - 4..<bytes.count, with: [0, 0, 0xC0, 0x7F])
+        try bytes.write(to: file)
+        let bad = try CommandLine.run(["inspect", folder.url.path, "--contents", "--json"])
+        #expect(bad.status == 65)
+        let unread = try CommandLine.run(["inspect", folder.url.path, "--no-contents", "--json"])
+        #expect(unread.status == 0 && unread.json?["contents_read"]?.bool == false)
+    }
+
     @Test func everyInstructionSetAgrees() throws {
         let model = Fixture.path("models/llama_gqa")
         for name in ["generic", "avx2", "avx512", "avx512-bf16"] {

@@ -156,6 +156,23 @@ import Testing
         }
     }
 
+    @Test func refusesIdsBeyondTheEmbeddingThatOnlyAPostProcessorHas() throws {
+        for (id, isGood) in [(319, true), (320, false), (4_000_000, false)] {
+            let folder = try folder { _ in }
+            _ = try folder.write(
+                """
+                {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "post_processor": {
+                 "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                 {"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {"<s>": {"id": "<s>", "ids": [\(id)]}}}}
+                """, to: "tokenizer.json")
+            if isGood {
+                #expect(throws: Never.self) { try load(folder.url.path) }
+            } else {
+                expectRefused(folder, "id \(id)")
+            }
+        }
+    }
+
     @Test func refusesADamagedTokenizerOrTemplate() throws {
         for (name, text) in [
             ("tokenizer.json", "{"), ("tokenizer.model", "x"), ("chat_template.jinja", "{% for %}"),
