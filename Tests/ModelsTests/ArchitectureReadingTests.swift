@@ -77,7 +77,7 @@ import Testing
         #expect(try task(#""model_type": "olmo2", "pad_token_id": null, \#(padded)"#)?.pooling == .last())
         #expect(try task(#""model_type": "olmo2", "pad_token_id": 7, \#(padded)"#)?.pooling == .last(padding: 7))
         let token = #""architectures": ["XForTokenClassification"]"#
-        #expect(try task(#""model_type": "qwen2", \#(token)"#)?.outputBias == ["score.bias"])
+        #expect(try task(#""model_type": "llama", \#(token)"#)?.outputBias == ["score.bias"])
         let labels = try task(#""model_type": "gpt2", \#(token), "id2label": {"1": "b", "0": "a", "2": "c"}"#)
         #expect(labels?.labels == ["a", "b", "c"] && labels?.outputBias == ["classifier.bias"])
         let one = try task(#""model_type": "llama", \#(padded), "num_labels": 1"#)
