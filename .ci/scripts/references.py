@@ -282,7 +282,10 @@ def body(model):
 def kind(model):
     """What the model's labels are: of a text, of each token, none, or the next tokens."""
     name = type(model.base_model.model if isinstance(model, PeftModel) else model).__name__
-    endings = {"SequenceClassification": "text", "TokenClassification": "token", "MaskedLM": "token", "Model": "none"}
+    endings = {
+        "SequenceClassification": "text", "TokenClassification": "token", "MaskedLM": "token", "LMHeadModel": "next",
+        "Model": "none",
+    }
     return next((value for ending, value in endings.items() if name.endswith(ending)), "next")
 
 

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Random numbers that are a function of a key and a counter (Philox 4x32-10, Salmon et al. 2011).
 ///
 /// Nothing depends on how often something was drawn before, so a resumed run draws what the whole run would have.
@@ -13,6 +15,7 @@ package struct CounterRandom: Sendable {
         case sampling = 3
         /// Weights of a model that only has a shape, and the tokens for it.
         case benchmark = 4
+        case headInitialization = 5
     }
 
     /// The stream for `purpose` and `index` (a module, a step) of a run with `seed`.
@@ -28,6 +31,12 @@ package struct CounterRandom: Sendable {
 
     /// Uniform in [0, 1), with 53 bits.
     package func uniform(at counter: UInt64) -> Double { Double(bits(at: counter) >> 11) * 0x1p-53 }
+
+    /// Normally distributed with a standard deviation of 1 (Box and Muller 1958).
+    package func normal(at counter: UInt64) -> Double {
+        let (radius, angle) = (1 - uniform(at: 2 * counter), uniform(at: 2 * counter + 1))
+        return (-2 * log(radius)).squareRoot() * cos(2 * .pi * angle)
+    }
 
     private func block(_ low: UInt64, _ high: UInt64) -> (UInt32, UInt32, UInt32, UInt32) {
         var x = (

@@ -22,7 +22,7 @@ package struct TrainingStep: Sendable {
 /// Optimiser steps on an adapter. It knows nothing of files or terminals: the loop, the log and the checkpoints are the
 /// caller's.
 package struct Trainer {
-    private let decoder: Decoder
+    private let model: any LanguageModel
     let parameters: [Parameter]
     /// Of the parameters, as PEFT has them in a file.
     let names: [String]
@@ -35,13 +35,15 @@ package struct Trainer {
     package internal(set) var stepCount = 0
 
     /// - Parameters:
+    ///   - model: one that has a loss (`DecoderSpec.checkLoss`).
     ///   - seed: of dropout, together with the step.
     ///   - economy: how steps trade time for memory.
     package init(
-        _ decoder: Decoder, adapter: AttachedAdapter, optimizer: AdamW, schedule: LearningRateSchedule, seed: UInt64,
+        _ model: any LanguageModel, adapter: AttachedAdapter, optimizer: AdamW, schedule: LearningRateSchedule,
+        seed: UInt64,
         economy: MemoryEconomy = MemoryEconomy(), in workspace: Workspace
     ) {
-        self.decoder = decoder
+        self.model = model
         let named = adapter.namedParameters
         parameters = named.map(\.parameter)
         names = named.map(\.name)
@@ -61,7 +63,7 @@ package struct Trainer {
         for (index, batch) in microBatches.enumerated() {
             let tape = Tape(workspace, recording: true)
             let key = CounterRandom(seed: seed, .dropout, index: UInt64(stepCount)).bits(at: UInt64(index))
-            let result = decoder.loss(batch, on: tape, dropoutKey: key, economy: economy)
+            let result = model.loss(batch, on: tape, dropoutKey: key, paddedLength: nil, economy: economy)
             for (value, weight) in zip(result.perPrediction, batch.predictionWeights) {
                 loss += Double(value) * Double(weight)
             }
@@ -90,7 +92,8 @@ package struct Trainer {
     package func evaluate(_ batches: [PackedBatch]) -> Double {
         var (loss, weight) = (0.0, 0.0)
         for batch in batches {
-            let result = decoder.loss(batch, on: Tape(workspace, recording: false), economy: economy)
+            let result = model.loss(
+                batch, on: Tape(workspace, recording: false), dropoutKey: nil, paddedLength: nil, economy: economy)
             for (value, weight) in zip(result.perPrediction, batch.predictionWeights) {
                 loss += Double(value) * Double(weight)
             }

@@ -53,6 +53,8 @@ struct InspectCommand: ParsableCommand {
             facts["rank"] = .integer(adapter.config.r)
             facts["alpha"] = .number(adapter.config.alpha)
             facts["modules"] = .integer(adapter.modules.count)
+            facts["trained_in_full"] = .array(
+                adapter.fullTensors.filter { !$0.isCopyOfBase }.map { .string($0.name) })
             facts["base"] = adapter.config.baseModel.map(JSONValue.string) ?? .null
         default: source = try WeightSource.open(path)
         }

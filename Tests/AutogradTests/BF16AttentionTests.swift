@@ -15,14 +15,16 @@ import Testing
         var dv: [Float] = []
     }
 
-    /// A forest with segments of one row, of less and of more than a block, and all gradients of a weighted sum.
-    private func results(_ settings: AttentionSettings, in workspace: Workspace) -> Results {
-        let plan = AttentionPlan(
-            segments: [
-                .init(start: 0, count: 70, parent: nil), .init(start: 70, count: 33, parent: 0),
-                .init(start: 103, count: 1, parent: 1), .init(start: 104, count: 65, parent: 0),
-                .init(start: 169, count: 131, parent: nil),
-            ], isCausal: true)
+    /// A forest with segments of one row, of less and of more than a block, and all gradients of a weighted sum; not
+    /// causal the same segments without parents.
+    private func results(_ settings: AttentionSettings, isCausal: Bool = true, in workspace: Workspace) -> Results {
+        var segments: [AttentionPlan.Segment] = [
+            .init(start: 0, count: 70, parent: nil), .init(start: 70, count: 33, parent: 0),
+            .init(start: 103, count: 1, parent: 1), .init(start: 104, count: 65, parent: 0),
+            .init(start: 169, count: 131, parent: nil),
+        ]
+        if !isCausal { for index in segments.indices { segments[index].parent = nil } }
+        let plan = AttentionPlan(segments: segments, isCausal: isCausal)
         var numbers = TestNumbers(seed: 8)
         let q = numbers.tensor(Shape(300, settings.heads * settings.headDim), in: workspace)
         let k = numbers.tensor(Shape(300, settings.keyValueHeads * settings.headDim), in: workspace)
@@ -45,13 +47,15 @@ import Testing
         AttentionSettings(heads: 2, keyValueHeads: 1, headDim: 128, scale: 0.09),
     ])
     func isNearF32(_ settings: AttentionSettings) {
-        let exact = results(settings, in: Workspace(threadCount: 2))
-        let half = results(settings, in: Workspace(threadCount: 2, precision: .bf16))
-        expectClose(half.y, exact.y, relative: Self.bound, "y")
-        expectClose(half.dq, exact.dq, relative: Self.bound, "dq")
-        expectClose(half.dk, exact.dk, relative: Self.bound, "dk")
-        expectClose(half.dv, exact.dv, relative: Self.bound, "dv")
-        #expect(half.y != exact.y)
+        for isCausal in [true, false] {
+            let exact = results(settings, isCausal: isCausal, in: Workspace(threadCount: 2))
+            let half = results(settings, isCausal: isCausal, in: Workspace(threadCount: 2, precision: .bf16))
+            expectClose(half.y, exact.y, relative: Self.bound, "y")
+            expectClose(half.dq, exact.dq, relative: Self.bound, "dq")
+            expectClose(half.dk, exact.dk, relative: Self.bound, "dk")
+            expectClose(half.dv, exact.dv, relative: Self.bound, "dv")
+            #expect(half.y != exact.y)
+        }
     }
 
     @Test func sameBitsOnAnyNumberOfThreads() {

@@ -16,6 +16,21 @@ import Testing
         return (indices.map { batch.tokens[$0] }, indices.map { batch.positions[$0] }, indices)
     }
 
+    @Test func labelsStandAtTheirTokensOrAtTheLastOfATheirText() {
+        let batch = PackedBatch(labelled: [
+            LabelledExample(tokens: [5, 6, 7], labels: .tokens([nil, 2, 1])),
+            LabelledExample(tokens: [8], tokenTypes: [1]),
+            LabelledExample(tokens: [9, 4], labels: .sequence(3)),
+        ])
+        #expect(batch.tokens == [5, 6, 7, 8, 9, 4] && batch.positions == [0, 1, 2, 0, 0, 1])
+        #expect(batch.tokenTypes == [0, 0, 0, 1, 0, 0])
+        #expect(batch.segments.map(\.range) == [0..<3, 3..<4, 4..<6] && batch.segments.allSatisfy { $0.parent == nil })
+        #expect(batch.predictionIndices == [1, 2, 5] && batch.predictionTargets == [2, 1, 3])
+        #expect(batch.predictionExamples == [0, 0, 2] && batch.predictionWeights == [1, 1, 1])
+        #expect(batch.lastTokens == [2, 3, 5] && batch.rowTokenCount == 6 && batch.exampleCount == 3)
+        #expect(PackedBatch(labelled: [LabelledExample(tokens: [5])]).tokenTypes == nil)
+    }
+
     private func expectReproduced(_ examples: [Example], _ batch: PackedBatch) {
         var end = 0
         for (index, segment) in batch.segments.enumerated() {

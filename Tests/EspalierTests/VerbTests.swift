@@ -22,6 +22,36 @@ import Testing
         #expect(wrong.status == 65)
     }
 
+    @Test func anEncoderIsInspectedAndComparedButDoesNotGenerate() throws {
+        let model = Fixture.path("models/bert_tokcls")
+        let facts = try CommandLine.run(["inspect", model, "--json"])
+        #expect(facts.status == 0 && facts.json?["task"]?.string == "token classification", "\(facts.errors)")
+        #expect(facts.json?["attention"]?.string == "bidirectional" && facts.json?["labels"]?.array?.count == 5)
+        let parity = try CommandLine.run([
+            "parity", "--base", model, "--adapter", model + "/lora", "--expected", model + "/lora_expected.safetensors",
+            "--inputs", model + "/expected.safetensors", "--json",
+        ])
+        #expect(parity.status == 0 && parity.json?["ok"]?.bool == true, "\(parity.errors)")
+        let text = try CommandLine.run(["generate", "--base", model, "--prompt", "Hi"])
+        let recipe = try TinyRecipe()
+        let training = try CommandLine.run(["train", recipe.path, "--set", "base=\(model)"])
+        for refused in [text, training] {
+            #expect(refused.status == 65 && refused.errors.contains("bert, an encoder for token classification"))
+            #expect(refused.errors.split(separator: "\n").count == 1, "\(refused.errors)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: recipe.folder.path("run")))
+    }
+
+    @Test func labelsThatAModelDoesNotHaveAreRefused() throws {
+        let model = Fixture.path("models/bert_tokcls")
+        for (other, part) in [("roberta_mlm", "labels"), ("llama_seqcls", "labels"), ("bert_seqcls", "labels")] {
+            let outcome = try CommandLine.run([
+                "parity", "--base", model, "--expected", Fixture.path("models/\(other)/expected.safetensors"),
+            ])
+            #expect(outcome.exited && outcome.status == 65 && outcome.errors.contains(part), "\(outcome.errors)")
+        }
+    }
+
     @Test func benchOfAStepIsOneDocument() throws {
         let outcome = try CommandLine.run([
             "bench", "step", "--rows", "1", "--tokens-per-row", "2", "--steps", "1", "--seconds", "0", "--json",

@@ -34,6 +34,56 @@ import Testing
         #expect(try spec(#"{"model_type": "deepseek_v3", "q_lora_rank": null}"#).latent?.queryRank == nil)
     }
 
+    @Test func anEncoderThatSaysNothingHasTheDefaultsOfItsFamily() throws {
+        let bert = try spec(#"{"model_type": "bert"}"#)
+        #expect((bert.vocabulary, bert.hidden, bert.layers.count, bert.feedForward) == (30_522, 768, 12, 3072))
+        #expect(bert.normEpsilon == 1e-12 && bert.tokenTypes == 2 && bert.positionLimit == 512 && !bert.isCausal)
+        #expect(bert.task?.kind == .states && bert.layers.allSatisfy { $0.window == nil && $0.rotary == nil })
+        let roberta = try spec(#"{"model_type": "roberta", "architectures": ["RobertaForMaskedLM"]}"#)
+        #expect(roberta.vocabulary == 50_265 && roberta.positionLimit == 510 && roberta.isTied)
+        #expect(roberta.task?.kind == .maskedToken && roberta.task?.outputBias.first == "lm_head.bias")
+        #expect(try spec(#"{"model_type": "camembert", "pad_token_id": 5}"#).positionLimit == 506)
+        let modern = try spec(#"{"model_type": "modernbert", "architectures": ["ModernBertForTokenClassification"]}"#)
+        #expect(modern.layers.map { $0.window } == (0..<22).map { $0 % 3 == 0 ? nil : 65 })
+        #expect(modern.layers.map { $0.rotary?.theta } == (0..<22).map { $0 % 3 == 0 ? 160_000 : 10_000 })
+        #expect(modern.layers.map(\.skipsAttentionNorm) == (0..<22).map { $0 == 0 } && !modern.bias.norm)
+        #expect(modern.task?.labels == ["LABEL_0", "LABEL_1"] && modern.normEpsilon == 1e-5)
+        let euro = try spec(#"{"model_type": "eurobert", "architectures": ["EuroBertForSequenceClassification"]}"#)
+        #expect((euro.vocabulary, euro.keyValueHeads, euro.headDim, euro.normEpsilon) == (128_256, 12, 64, 1e-5))
+        #expect(euro.task?.poolsLate == true && euro.task?.pooling == .mean && !euro.isTied)
+    }
+
+    @Test func theWindowOfModernBERTCountsBothSides() throws {
+        for (written, window) in [(128, 65), (8, 5), (5, 3), (1, 1)] {
+            let spec = try spec(#"{"model_type": "modernbert", "local_attention": \#(written)}"#)
+            #expect(spec.layers[1].window == window)
+        }
+        let every = try spec(#"{"model_type": "modernbert", "global_attn_every_n_layers": 2, "num_hidden_layers": 4}"#)
+        #expect(every.layers.map { $0.window == nil } == [true, false, true, false])
+    }
+
+    static let llama =
+        #""vocab_size": 9, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2"#
+
+    @Test func aDecoderHasTheHeadThatItsConfigNames() throws {
+        func task(_ json: String) throws -> TaskSpec? { try spec("{\(json), \(Self.llama)}").task }
+        #expect(try task(#""model_type": "llama", "architectures": ["LlamaForCausalLM"]"#) == nil)
+        #expect(try task(#""model_type": "llama", "architectures": ["SomethingOfItsOwn"]"#) == nil)
+        #expect(try task(#""model_type": "llama", "architectures": ["LlamaModel"]"#)?.kind == .states)
+        let plain = try task(#""model_type": "llama", "architectures": ["LlamaForSequenceClassification"]"#)
+        #expect(plain?.pooling == .last() && plain?.output == "score" && plain?.outputBias == [])
+        let padded = #""architectures": ["XForSequenceClassification"]"#
+        #expect(try task(#""model_type": "olmo2", \#(padded)"#)?.pooling == .last(padding: 1))
+        #expect(try task(#""model_type": "olmo2", "pad_token_id": null, \#(padded)"#)?.pooling == .last())
+        #expect(try task(#""model_type": "olmo2", "pad_token_id": 7, \#(padded)"#)?.pooling == .last(padding: 7))
+        let token = #""architectures": ["XForTokenClassification"]"#
+        #expect(try task(#""model_type": "llama", \#(token)"#)?.outputBias == ["score.bias"])
+        let labels = try task(#""model_type": "gpt2", \#(token), "id2label": {"1": "b", "0": "a", "2": "c"}"#)
+        #expect(labels?.labels == ["a", "b", "c"] && labels?.outputBias == ["classifier.bias"])
+        let one = try task(#""model_type": "llama", \#(padded), "num_labels": 1"#)
+        #expect(one?.problem == .number && one?.labels.count == 1)
+    }
+
     @Test func bothNamesOfAKeyAreRead() throws {
         let own = try spec(#"{"model_type": "bloom", "n_embed": 96, "hidden_size": 64, "n_head": 6, "n_layer": 3}"#)
         #expect((own.hidden, own.heads, own.layers.count, own.feedForward) == (96, 6, 3, 384))
@@ -90,6 +140,34 @@ import Testing
         (#"{"model_type": "deepseek_v3", "num_key_value_heads": 8}"#, "num_key_value_heads"),
         (#"{"model_type": "deepseek_v3", "v_head_dim": 2000000000}"#, "v_head_dim"),
         (#"{"model_type": "deepseek_v3", "moe_intermediate_size": 2000000000}"#, "moe_intermediate_size"),
+        (#"{"model_type": "bert", "position_embedding_type": "relative_key"}"#, "position_embedding_type"),
+        (#"{"model_type": "bert", "is_decoder": true}"#, "is_decoder"),
+        (#"{"model_type": "bert", "hidden_act": "mish"}"#, "hidden_act"),
+        (#"{"model_type": "bert", "type_vocab_size": 0}"#, "type_vocab_size"),
+        (#"{"model_type": "bert", "hidden_size": 100, "num_attention_heads": 7}"#, "hidden_size"),
+        (#"{"model_type": "bert", "architectures": ["BertForQuestionAnswering"]}"#, "architectures"),
+        (#"{"model_type": "bert", "architectures": ["BertLMHeadModel"]}"#, "architectures"),
+        (#"{"model_type": "xlm-roberta", "architectures": ["XLMRobertaForCausalLM"]}"#, "architectures"),
+        (#"{"model_type": "xlm-roberta", "pad_token_id": null}"#, "pad_token_id"),
+        (#"{"model_type": "xlm-roberta", "pad_token_id": 511}"#, "pad_token_id"),
+        (#"{"model_type": "modernbert", "classifier_pooling": "max"}"#, "classifier_pooling"),
+        (#"{"model_type": "modernbert", "global_attn_every_n_layers": 0}"#, "global_attn_every_n_layers"),
+        (#"{"model_type": "modernbert", "layer_types": ["full_attention"]}"#, "layer_types"),
+        (#"{"model_type": "eurobert", "classifier_pooling": "late_mean"}"#, "classifier_pooling"),
+        (#"{"model_type": "eurobert", "num_key_value_heads": 5}"#, "num_key_value_heads"),
+        (
+            #"{"model_type": "bert", "architectures": ["BertForTokenClassification"], "id2label": {"0": "a", "2": "b"}}"#,
+            "id2label"
+        ),
+        (
+            #"{"model_type": "bert", "architectures": ["BertForTokenClassification"], "num_labels": 2000000000}"#,
+            "num_labels"
+        ),
+        (
+            #"{"model_type": "bert", "architectures": ["BertForSequenceClassification"], "problem_type": "ranking"}"#,
+            "problem_type"
+        ),
+        (#"{"model_type": "gpt2", "architectures": ["GPT2ForMaskedLM"]}"#, "architectures"),
     ]
 
     @Test(arguments: refused) func whatIsNotComputedIsRefusedByItsKey(_ json: String, _ key: String) {

@@ -64,6 +64,34 @@ import Testing
         #expect(results[0].allSatisfy { !$0.isEmpty })
     }
 
+    /// Products in bf16 move scores by a few hundredths of their spread, and gradients hardly turn.
+    @Test(
+        .enabled(if: InstructionSet.avx512BF16.isAvailable),
+        arguments: ["bert_seqcls", "modernbert_seqcls", "eurobert_seqcls", "llama_seqcls"])
+    func bf16IsNearF32(_ name: String) throws {
+        let results = try [Precision.f32, .bf16].map { precision -> (logits: [Float], gradient: [Float]) in
+            let workspace = Workspace(threadCount: 2, precision: precision)
+            let model = try BaseFiles(Fixture.path("models/\(name)")).makeModel(
+                in: workspace, cache: DigestCache(path: nil))
+            let adapter = try model.attach(
+                PEFTAdapter(Fixture.path("models/\(name)/lora")), trainable: true, in: workspace)
+            let batch = PackedBatch(labelled: texts([25, 20, 1, 17, 9, 30], model.spec))
+            let logits = try #require(model.trace(batch, paddedLength: nil, in: workspace).logits).elements
+            let tape = Tape(workspace, recording: true)
+            tape.backward(
+                from: model.loss(
+                    batch, on: tape, dropoutKey: nil, paddedLength: nil, economy: MemoryEconomy()
+                ).sum)
+            return (logits, adapter.parameters.flatMap { $0.gradient?.elements ?? [] })
+        }
+        let (exact, half) = (results[0], results[1])
+        expectClose(half.logits, exact.logits, relative: 0.05)
+        #expect(half.logits != exact.logits)
+        func dot(_ x: [Float], _ y: [Float]) -> Double { zip(x, y).reduce(0) { $0 + Double($1.0) * Double($1.1) } }
+        let lengths = dot(exact.gradient, exact.gradient) * dot(half.gradient, half.gradient)
+        #expect(dot(exact.gradient, half.gradient) / lengths.squareRoot() > 0.99)
+    }
+
     @Test func recomputedLayersGiveTheSameGradients() throws {
         let gradients = try [false, true].map { recomputes -> [[Float]] in
             let model = try model("modernbert_tokcls")

@@ -52,7 +52,7 @@ import Testing
         config.r = 2
         config.targetModules = .allLinear
         let made = try model.attachNewAdapter(config, seed: 1, in: workspace)
-        #expect(try logits(model) == base)
+        expectClose(try logits(model), base, relative: 1e-6)  // B is 0
         for parameter in made.parameters {
             let values = (parameter.floats?.elements ?? []).enumerated().map { $1 + Float($0 % 5) * 0.01 }
             parameter.replace(Tensor(parameter.shape, values, in: workspace))
@@ -69,6 +69,61 @@ import Testing
         let read = try other.attach(PEFTAdapter(folder.path("adapter")), trainable: false, in: workspace)
         #expect(try logits(other) == trained)
         #expect(read.saved.allSatisfy { !$0.parameter.isTrainable })
+    }
+
+    /// A base that guessed masked tokens, or labelled otherwise, is to label texts.
+    @Test(arguments: [
+        ("eurobert_mlm", ["dense", "classifier"]), ("modernbert_mlm", ["classifier"]),
+        ("bert_mlm_tanh", ["bert.pooler.dense", "classifier"]), ("bert_seqcls", ["classifier"]),
+        ("xlm_roberta_states", ["classifier.dense", "classifier.out_proj"]), ("llama_gqa", ["score"]),
+        ("gpt2", ["score"]),
+    ])
+    func aNewHeadIsDrawnAndKept(_ name: String, _ drawn: [String]) throws {
+        let task = NewTask(.sequence, labels: ["a", "b", "c", "d", "e"], seed: 7)
+        let files = try BaseFiles(Fixture.path("models/\(name)"), for: task)
+        let model = try #require(try files.makeModel(in: workspace) as? Encoder)
+        #expect(model.head.drawn == drawn && model.spec.task?.labels == task.labels)
+        let base = try logits(model)
+        #expect(base.count == 5 && base.contains { $0 != 0 })
+        #expect(try logits(files.makeModel(in: workspace)) == base)
+        let other = try BaseFiles(files.path, for: NewTask(.sequence, labels: task.labels, seed: 8))
+        #expect(try logits(other.makeModel(in: workspace)) != base)
+
+        var config = PEFTConfig()
+        config.r = 2
+        config.targetModules = .allLinear
+        let made = try model.attachNewAdapter(config, seed: 1, in: workspace)
+        let folder = try TemporaryFolder()
+        try PEFTAdapter.write(config: made.config, tensors: made.tensors(), to: folder.path("adapter"))
+        // Whatever another seed draws, the adapter brings the head that it was trained with.
+        let again = try other.makeModel(in: workspace)
+        _ = try again.attach(PEFTAdapter(folder.path("adapter")), trainable: false, in: workspace)
+        expectClose(try logits(again), base, relative: 1e-6)
+    }
+
+    @Test func aGGUFFileGetsNoNewHead() throws {
+        let task = NewTask(.token, labels: ["a", "b"], seed: 7)
+        #expect(throws: Diagnostic.self) { try BaseFiles(Fixture.path("gguf/tiny_llama.gguf"), for: task) }
+    }
+
+    /// The copy of the base in bf16 is the same for all of them.
+    @Test(.enabled(if: InstructionSet.avx512BF16.isAvailable)) func drawnHeadsAreNotKeptWithTheBase() throws {
+        let folder = try TemporaryFolder()
+        let cache = DigestCache(path: folder.path("cache/digests.json"))
+        let heads = try [UInt64(7), 8].map { seed -> [Float] in
+            let task = NewTask(.sequence, labels: ["a", "b"], seed: seed)
+            let model = try BaseFiles(Fixture.path("models/eurobert_mlm"), for: task).makeModel(
+                in: Workspace(threadCount: 1, precision: .bf16), cache: cache)
+            return try #require((model as? Encoder)?.head.output?.weight.floats).elements
+        }
+        #expect(heads[0] != heads[1])
+    }
+
+    @Test func aHeadThatFitsIsTaken() throws {
+        let task = NewTask(.sequence, labels: ["a", "b", "c"], seed: 7)
+        let model = try BaseFiles(Fixture.path("models/bert_seqcls"), for: task).makeModel(in: workspace)
+        #expect((model as? Encoder)?.head.drawn == [])
+        #expect(try logits(model) == logits(self.model("bert_seqcls")))
     }
 
     static let refused: [(model: String, saving: [String], code: ModelsCode)] = [

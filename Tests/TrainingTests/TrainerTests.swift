@@ -25,6 +25,31 @@ import Training
         )
     }
 
+    /// An encoder that guessed masked tokens learns to label texts: the label is in their second token.
+    @Test(arguments: ["bert_mlm_tanh", "modernbert_mlm", "eurobert_mlm", "llama_gqa"])
+    func aNewHeadLearnsLabels(_ base: String) throws {
+        let task = NewTask(.sequence, labels: ["a", "b", "c"], seed: 3)
+        let model = try BaseFiles(Fixture.path("models/\(base)"), for: task).makeModel(in: workspace)
+        try model.spec.checkLoss()
+        var config = PEFTConfig()
+        config.targetModules = .allLinear
+        config.r = 4
+        let adapter = try model.attachNewAdapter(config, seed: 5, in: workspace)
+        let schedule = LearningRateSchedule(peak: 1e-2, shape: .constant, warmupSteps: 0, totalSteps: 100)
+        var trainer = Trainer(
+            model, adapter: adapter, optimizer: AdamW(), schedule: schedule, seed: 5, in: workspace)
+        let batch = PackedBatch(
+            labelled: (0..<12).map { index in
+                let tokens = (0..<5 + index % 4).map { Int32(($0 * 7 + index * 13) % 80 + 10) }
+                return LabelledExample(
+                    tokens: [1, Int32(index % 3 + 3)] + tokens, labels: .sequence(Int32(index % 3)))
+            })
+        let first = trainer.evaluate([batch])
+        for _ in 0..<40 { _ = try trainer.step([batch]) }
+        let last = trainer.evaluate([batch])
+        #expect(first > 0.7 && last < 0.1, "\(first) to \(last)")
+    }
+
     func example(_ seed: Int, count: Int, learned: Int) -> Example {
         Example(
             tokens: (0..<count).map { Int32(($0 * 7 + seed * 13) % 300) },

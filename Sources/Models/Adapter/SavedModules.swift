@@ -5,7 +5,8 @@ import NN
 
 // Modules that an adapter trains in full and keeps as they are: PEFT's `modules_to_save`.
 extension LanguageModel {
-    /// Writes into `config` what PEFT does for models of this kind: the task, and that a classifier is always trained.
+    /// Writes into `config` what PEFT does for models of this kind: the task, and that a classifier is always trained. So
+    /// are layers of the head that were drawn, which nobody else would have.
     func state(_ config: inout PEFTConfig) {
         switch spec.task?.kind {
         case nil: break
@@ -14,9 +15,17 @@ extension LanguageModel {
         case .states: config.taskType = "FEATURE_EXTRACTION"
         case .maskedToken: config.taskType = nil
         }
-        guard spec.task?.kind == .sequence || spec.task?.kind == .token else { return }
+        var always = (self as? Encoder)?.head.drawn ?? []
+        if spec.task?.kind == .sequence || spec.task?.kind == .token {
+            always =
+                Self.classifierNames
+                + always.filter { path in
+                    !Self.classifierNames.contains { PEFTRules.hasParts(path, $0) }
+                }
+        }
         let named = config.modulesToSave ?? []
-        config.modulesToSave = named + Self.classifierNames.filter { !named.contains($0) }
+        let all = named + always.filter { !named.contains($0) }
+        if !all.isEmpty { config.modulesToSave = all }
     }
 
     /// The names under which PEFT looks for classifiers; it lists both, whichever a model has.

@@ -5,9 +5,15 @@ enum ModelClass {
     case nextToken
     case task(TaskSpec.Kind)
 
+    /// What the model is wanted for, else what its config names.
+    ///
     /// - Returns: nil for a config that names no class, or one of an unusual name.
     /// - Throws: `unsupported` for a class whose head is not known here.
     init?(_ config: ConfigReader) throws(Diagnostic) {
+        if let wanted = config.newTask {
+            self = .task(wanted.kind)
+            return
+        }
         guard let name = try config.strings("architectures")?.first else { return nil }
         let endings: [(String, ModelClass)] = [
             ("ForCausalLM", .nextToken), ("LMHeadModel", .nextToken), ("ForMaskedLM", .task(.maskedToken)),
@@ -109,12 +115,14 @@ extension DecoderSpec {
 }
 
 extension TaskSpec {
-    /// The most labels that a head can have.
-    static let maximumLabels = 1 << 20
-
     /// The names in `id2label`, else as many as `num_labels` says, else two.
     fileprivate mutating func readLabels(_ config: ConfigReader) throws(Diagnostic) {
         guard kind == .sequence || kind == .token else { return }
+        if let wanted = config.newTask {
+            labels = wanted.labels
+            if kind == .sequence, labels.count == 1 { problem = .number }
+            return
+        }
         if let names = try config.nested("id2label") {
             var numbered: [Int: String] = [:]
             for key in names.keys { if let number = Int(key) { numbered[number] = try names.string(key) ?? key } }

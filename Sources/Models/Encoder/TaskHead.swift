@@ -8,13 +8,16 @@ package final class TaskHead {
     package let output: Linear?
     let dense: Linear?
     let norm: Norm?
+    /// The paths of layers that no checkpoint had: an adapter that uses them must keep them.
+    package let drawn: [String]
     private let task: TaskSpec
 
-    init(_ task: TaskSpec, dense: Linear?, norm: Norm?, output: Linear?) {
+    init(_ task: TaskSpec, dense: Linear?, norm: Norm?, output: Linear?, drawn: [String] = []) {
         self.task = task
         self.dense = dense
         self.norm = norm
         self.output = output
+        self.drawn = drawn
     }
 
     /// Whether scores are a sequence's, not a token's.

@@ -33,7 +33,9 @@ struct BF16Copy {
     func replaceMatrices(of model: any LanguageModel) throws(Diagnostic) {
         var known: Set<ObjectIdentifier> = []
         var matrices: [Matrix] = []
-        for (path, parameter) in model.allParameters() where parameter.shape.rank == 2 {
+        // What was drawn is not the base's, and stays as it is.
+        let drawn = Set(((model as? Encoder)?.head.drawn ?? []).map { $0 + ".weight" })
+        for (path, parameter) in model.allParameters() where parameter.shape.rank == 2 && !drawn.contains(path) {
             // A tied head is the embedding once more.
             guard !parameter.isBF16, known.insert(ObjectIdentifier(parameter)).inserted else { continue }
             matrices.append(Matrix(path: path, parameter: parameter))

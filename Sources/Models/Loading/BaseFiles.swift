@@ -9,17 +9,26 @@ package struct BaseFiles {
     package let spec: DecoderSpec
     package let weights: WeightSource
     package let form: Form
+    private let newTask: NewTask?
 
     package enum Form: Sendable {
         case folder(ModelFolder)
         case gguf(GGUFModel)
     }
 
-    /// - Throws: `unsupported` for an architecture that is not, `config` for a bad key, and what the readers throw.
-    package init(_ path: String) throws(Diagnostic) {
+    /// - Parameter newTask: what to make of the base, where that is not what its config names.
+    /// - Throws: `unsupported` for an architecture or a task that is not, `config` for a bad key, and what the readers
+    ///   throw.
+    package init(_ path: String, for newTask: NewTask? = nil) throws(Diagnostic) {
         self.path = path
+        self.newTask = newTask
         switch try PathKind(ofPath: path) {
         case .gguf:
+            if let newTask {
+                throw Diagnostic(
+                    ModelsCode.unsupported, file: path, found: "a GGUF file for \(newTask.kind.rawValue)",
+                    expected: "a model folder", fix: "Use the Hugging Face folder of the model")
+            }
             let model = try GGUFModel(path)
             form = .gguf(model)
             spec = try GGUFSpec(model).spec()
@@ -27,7 +36,9 @@ package struct BaseFiles {
         case .modelFolder:
             let folder = try ModelFolder(path)
             form = .folder(folder)
-            spec = try Architecture.spec(try Self.config(of: folder))
+            var config = try Self.config(of: folder)
+            config.newTask = newTask
+            spec = try Architecture.spec(config)
             weights = try folder.openWeights()
         default:
             throw Diagnostic(
@@ -55,7 +66,7 @@ package struct BaseFiles {
     ) throws(Diagnostic) -> any LanguageModel {
         guard let task = spec.task else { return try makeDecoder(in: workspace, cache: cache) }
         return try make(in: workspace, cache: cache) { (binder) throws(Diagnostic) in
-            try Encoder(spec, task, &binder)
+            try Encoder(spec, task, &binder, newHeadSeed: newTask?.seed)
         }
     }
 

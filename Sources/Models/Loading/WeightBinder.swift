@@ -28,6 +28,18 @@ struct WeightBinder {
 
     func has(_ path: String) -> Bool { candidates(path).contains { source[$0] != nil } }
 
+    /// Whether the checkpoint has the tensor of `path` with this shape; one of another shape then counts as used.
+    mutating func has(_ path: String, shape: [Int]) -> Bool {
+        guard let tensor = candidates(path).lazy.compactMap({ [source] in source[$0] }).first else { return false }
+        used.insert(tensor.name)
+        return tensor.shape == shape
+    }
+
+    /// A parameter that the checkpoint does not have.
+    func made(_ shape: Shape, _ value: (Int) -> Float) -> Parameter {
+        Parameter(Tensor(shape, (0..<shape.count).map(value), in: workspace))
+    }
+
     /// A [rows, columns] matrix as stored, or its transpose if it is stored as that: then as a copy in memory.
     mutating func matrix(
         _ path: String, rows: Int, columns: Int, isStoredTransposed: Bool = false

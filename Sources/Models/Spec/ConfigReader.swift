@@ -12,6 +12,8 @@ package struct ConfigReader {
     private var defaults: [String: Int] = [:]
     /// The family's own names of keys, by the name that most families have.
     private var ownNames: [String: String] = [:]
+    /// The task that the model is wanted for, whatever the config names.
+    var newTask: NewTask?
 
     package init(_ object: JSONObject, file: String, prefix: String = "") {
         self.object = object

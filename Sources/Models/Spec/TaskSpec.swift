@@ -20,6 +20,9 @@ package struct TaskSpec: Sendable {
     /// What labels are: the loss is computed only for one label of several.
     package var problem = Problem.oneLabel
 
+    /// The most labels that a head can have.
+    package static let maximumLabels = 1 << 20
+
     package init(_ kind: Kind) { self.kind = kind }
 
     package enum Kind: String, Sendable, CaseIterable {
@@ -52,6 +55,24 @@ package struct TaskSpec: Sendable {
         case oneLabel = "single_label_classification"
         case manyLabels = "multi_label_classification"
         case number = "regression"
+    }
+}
+
+/// A task that a base is to be trained for, whatever its config names: heads that its files lack are made new.
+package struct NewTask: Sendable {
+    package var kind: TaskSpec.Kind
+    /// For classification; not empty.
+    package var labels: [String]
+    /// Of the drawing of new weights.
+    package var seed: UInt64
+
+    package init(_ kind: TaskSpec.Kind, labels: [String] = [], seed: UInt64) {
+        precondition(
+            kind == .maskedToken || kind == .states || (1...TaskSpec.maximumLabels).contains(labels.count),
+            "\(labels.count) labels")
+        self.kind = kind
+        self.labels = labels
+        self.seed = seed
     }
 }
 
