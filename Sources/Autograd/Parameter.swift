@@ -58,6 +58,14 @@ package final class Parameter {
         contents = .encoded(value)
     }
 
+    /// Where there is a bf16 copy beside the quantised blocks of a file, few rows too are multiplied by it from now on:
+    /// the blocks need not be in memory, and a product does not depend on how many rows it has.
+    package func keepCopyOnly() {
+        guard case .encoded(var matrix) = contents, matrix.bf16 != nil else { return }
+        matrix.blocks = nil
+        contents = .encoded(matrix)
+    }
+
     /// Writes rows `range` as floats to `out`.
     package func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {
         contents.decode(rows: range, to: out)

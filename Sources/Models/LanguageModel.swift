@@ -59,9 +59,13 @@ extension LanguageModel {
         }
     }
 
-    /// Reads every matrix once, so that the pages of mapped files are in memory.
-    package func touchWeights(in workspace: Workspace) {
-        for (_, parameter) in allParameters() where parameter.shape.rank == 2 { parameter.touch(in: workspace) }
+    /// Has the weights read as training reads them, with every page in memory: only the bf16 copy of a base that has one,
+    /// whose quantised blocks are for decoding.
+    package func settleWeights(in workspace: Workspace) {
+        for (_, parameter) in allParameters() where parameter.shape.rank == 2 {
+            parameter.keepCopyOnly()
+            parameter.touch(in: workspace)
+        }
     }
 
     /// Copies every weight into memory as floats that gradients are computed for. For comparisons of small models: a

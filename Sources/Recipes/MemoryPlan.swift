@@ -35,7 +35,7 @@ package struct MemoryPlan: Sendable, Equatable {
     package init(
         _ preparation: Preparation, adapter: AttachedAdapter, cut: Cut? = nil, in workspace: Workspace
     ) throws(Diagnostic) {
-        preparation.base.decoder.touchWeights(in: workspace)
+        preparation.base.decoder.settleWeights(in: workspace)
         let resident = ProcessMemory.residentBytes
         let limit = preparation.recipe.train.maximumMemory
         var least: MemoryPlan?

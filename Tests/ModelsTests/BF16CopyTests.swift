@@ -57,6 +57,17 @@ import Testing
         #expect(try FileManager.default.attributesOfItem(atPath: path)[.systemFileNumber] as? Int == first)
     }
 
+    @Test func trainingReadsTheCopyAlone() throws {
+        let base = try BaseFiles(Fixture.path("gguf/tiny_llama.gguf"))
+        let decoder = try base.makeDecoder(in: workspace, cache: cache)
+        let matrices = decoder.allParameters().map(\.parameter).filter { $0.shape.rank == 2 }
+        let ofCopy = matrices.reduce(0) { $0 + 2 * $1.shape.count }
+        let read = { matrices.reduce(0) { $0 + $1.decodingBytes } }
+        #expect(read() != ofCopy)  // quantised blocks, for decoding
+        decoder.settleWeights(in: workspace)
+        #expect(read() == ofCopy)
+    }
+
     @Test func isMadeAgainIfItWasDamaged() throws {
         let base = try BaseFiles(Fixture.path("gguf/tiny_llama.gguf"))
         _ = try base.makeDecoder(in: workspace, cache: cache)
