@@ -23,8 +23,8 @@ package enum ProductProvider: String, Sendable, CaseIterable {
         self == .openBLAS ? precision == .f32 : kernels(for: precision, on: instructionSet) != nil
     }
 
-    /// The library's version, or why it cannot be used; nil for what is part of every build.
-    package var libraryStatus: String? { self == .oneDNN ? String(cString: ek_onednn_status()) : nil }
+    /// oneDNN's version, or why it cannot be used.
+    package static var oneDNNStatus: String { String(cString: ek_onednn_status()) }
 
     func kernels(for precision: Precision, on instructionSet: InstructionSet) -> ek_gemm_kernels? {
         let isBF16 = precision == .bf16

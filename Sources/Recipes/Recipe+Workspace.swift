@@ -43,7 +43,7 @@ extension Recipe {
     }
 
     private static func lack(of provider: ProductProvider, on instructionSet: InstructionSet) -> String {
-        if case .oneDNN = provider, instructionSet == .avx512BF16, let status = provider.libraryStatus { return status }
+        if provider == .oneDNN, instructionSet == .avx512BF16 { return ProductProvider.oneDNNStatus }
         return "there are no products of that kind for \(instructionSet.rawValue)"
     }
 }

@@ -35,7 +35,7 @@ struct DoctorCommand: ParsableCommand {
                     "memory_nodes": .integer(processors.memoryNodes), "threads": .integer(workspace.threads.count),
                     "instruction_sets": .array(available.map { .string($0.rawValue) }),
                     "instruction_set": .string(selected.rawValue), "blas": .string(blasConfiguration()),
-                    "onednn": .string(ProductProvider.oneDNN.libraryStatus ?? ""),
+                    "onednn": .string(ProductProvider.oneDNNStatus),
                     "products": .array(products.map(\.json)),
                     "memory_bytes": .integer(memory), "free_memory_bytes": .integer(free), "missing": .array([]),
                 ]))
@@ -52,7 +52,7 @@ struct DoctorCommand: ParsableCommand {
             kernels chosen     \(selected.rawValue)\(environmentNote(selected))
             \(products.map(\.line).joined(separator: "\n"))
             OpenBLAS           \(blasConfiguration())
-            oneDNN             \(ProductProvider.oneDNN.libraryStatus ?? "")
+            oneDNN             \(ProductProvider.oneDNNStatus)
             memory             \(bytesText(memory)), \(bytesText(free)) free\(nodesNote(processors))
             missing            nothing
             """)

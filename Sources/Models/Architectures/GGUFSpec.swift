@@ -66,7 +66,6 @@ struct GGUFSpec {
         if architecture == "qwen3" || architecture == "gemma3" { spec.queryKeyNorm = .perHead }
         if architecture == "gemma3" {
             // The stored gains have Gemma's 1 already added.
-            spec.normPlacement = .beforeAndAfter
             spec.names = .sandwich
             spec.activation = .geluTanh
             spec.embeddingScale = Float(hidden).squareRoot()

@@ -53,7 +53,6 @@ extension Architecture {
         spec.bias.queryKeyValue = bias
         spec.bias.attentionOutput = bias
         spec.norm = .rms(offset: 1)
-        spec.normPlacement = .beforeAndAfter
         spec.names = .sandwich
         spec.activation = try common.activation("hidden_activation", default: "gelu_pytorch_tanh").activation
         spec.attentionScale = 1 / Float(try config.positive("query_pre_attn_scalar") ?? 256).squareRoot()

@@ -5,7 +5,6 @@ extension Architecture {
     /// OLMo 2: norms after the sublayers, and over the whole query and key.
     static func olmo2(_ config: ConfigReader) throws(Diagnostic) -> DecoderSpec {
         var spec = try llamaWithBias(config, epsilon: 1e-5)
-        spec.normPlacement = .after
         spec.names = .after
         spec.queryKeyNorm = .fullProjection
         return spec

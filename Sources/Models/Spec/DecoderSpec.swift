@@ -18,7 +18,6 @@ package struct DecoderSpec: Sendable {
 
     package var normEpsilon: Float
     package var norm: NormKind = .rms(offset: 0)
-    package var normPlacement: NormPlacement = .before
     package var residual: Residual = .sequential
     package var queryKeyNorm: QueryKeyNorm = .none
     package var feedForwardForm: FeedForwardForm = .gated
@@ -121,15 +120,6 @@ package struct DecoderSpec: Sendable {
         case plain
         /// down(xIELU(up x)), whose shape each layer has learned
         case xielu
-    }
-
-    package enum NormPlacement: Sendable {
-        /// h += f(norm(h))
-        case before
-        /// h += norm(f(norm(h)))
-        case beforeAndAfter
-        /// h += norm(f(h))
-        case after
     }
 
     package enum QueryKeyNorm: Sendable {
