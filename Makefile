@@ -8,7 +8,7 @@ TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test lint format quickstart fetch-base fetch-gemma interop references \
-	compare scaling clean
+	compare scaling torture clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ compare: ## Time the same work here and with PyTorch, PEFT, TRL and llama.cpp (a
 
 scaling: build ## Measure a step on 128 to 8,192 tokens and draw it for the documentation (half an hour)
 	@python3 $(SCRIPTS)/scaling.py
+
+torture: build ## Kill a training run at any time and at every system call that writes (an hour); KILLS=n EVERY=n
+	@python3 $(SCRIPTS)/torture.py $(if $(KILLS),--kills $(KILLS)) $(if $(EVERY),--every $(EVERY))
 
 clean: ## Delete what was built; models/ and runs/ stay
 	rm -rf .build .build-* .venv-interop

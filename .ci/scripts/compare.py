@@ -204,7 +204,7 @@ def speeds(groups):
         for side, runs in sides.items():
             speed = [run[key] for run in runs]
             seconds = [run[name] for run in runs for name in ("train_seconds", "step_seconds") if name in run]
-            if len({run.get("steps") for run in runs}) > 1:
+            if "train_seconds" in runs[0] and len({run["tokens"] for run in runs}) > 1:
                 seconds = seconds[:1]  # the whole epoch; repeats are shorter
             peak = [run["peak_bytes"] for run in runs if "peak_bytes" in run]
             faster = memory = ""

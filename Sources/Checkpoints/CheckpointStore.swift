@@ -102,6 +102,7 @@ package struct CheckpointStore {
     package func publish(
         step: Int, tensors: [OutgoingTensor], state: JSONValue, best: Int? = nil
     ) throws(Diagnostic) {
+        removeUnfinished()
         let staged = try StagedFolder(joinPath(folder, Self.name(step)), mode: 0o700)
         try SafetensorsFile.write(tensors, to: staged.filePath(Self.tensorsName))
         try AtomicFile.write(state.serialized(.indented) + "\n", to: staged.filePath(Self.stateName), mode: 0o600)
@@ -127,7 +128,8 @@ package struct CheckpointStore {
 
     private static let trashPrefix = ".trash-"
 
-    private func removeUnfinished() {
+    /// Removes what a save that was killed or failed has left.
+    package func removeUnfinished() {
         for name in names() where name.hasPrefix(Self.trashPrefix) || name.hasPrefix("." + Self.prefix) {
             removeTree(joinPath(folder, name))
         }

@@ -75,6 +75,7 @@ struct TrainingLoop: ~Copyable {
             "peak_bytes": .integer(ProcessMemory.peakResidentBytes),
         ])
         try metrics.sync()
+        training.store.removeUnfinished()
         return true
     }
 

@@ -68,6 +68,14 @@ import Testing
         #expect(try names() == ["step-000004"])
     }
 
+    @Test func whatCouldNotBeRemovedGoesWithTheNextSave() throws {
+        try publish(4)
+        try FileManager.default.createDirectory(
+            atPath: folder + "/.trash-step-000001", withIntermediateDirectories: false)
+        try publish(5)
+        #expect(try names() == ["step-000004", "step-000005"])
+    }
+
     /// Every way in which a checkpoint's files can be other than they were written.
     enum Damage: String, CaseIterable {
         case missing, empty, oneByte, half, lastByteMissing, bitFlipped, zeroFilled, otherStep, linked, extraFile
