@@ -79,7 +79,7 @@ def banking77(options, rival, run):
     steps = options.max_steps or (STEPS_OF_REPEATS if run > 1 else None)
     limit = ["--max-steps", steps] if steps else []
     suffix = f"-{run}" if run > 1 else ""
-    keys = ["--set", f"data.train={data}"]
+    keys = ["--set", f"data.train={data}", "--set", "train.epochs=1"]
     for side, extra in [("Espalier", []), ("Espalier, prefixes not shared", ["--set", "train.share_prefixes=false"])]:
         out = options.work / (("espalier-unshared" if extra else "espalier") + suffix)
         yield Measurement(
