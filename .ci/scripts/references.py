@@ -32,7 +32,6 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
-    MixtralConfig,
     ModernBertConfig,
     Phi3Config,
     Qwen3Config,
@@ -72,9 +71,6 @@ CONFIGS = {
         rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=2.0),
     ),
     "phi3_window": Phi3Config(**SMALL, sliding_window=6, tie_word_embeddings=True),
-    "mixtral_window": MixtralConfig(
-        **SMALL, head_dim=16, num_local_experts=5, num_experts_per_tok=3, sliding_window=7, rms_norm_eps=1e-6,
-    ),
     # Without query compression, values wider than keys, yarn with mscale, two shared experts, no groups.
     "deepseek_v2_greedy": DeepseekV2Config(
         **LATENT, q_lora_rank=None, v_head_dim=24, n_shared_experts=2, topk_method="greedy", attention_bias=True,

@@ -58,10 +58,17 @@ package final class Parameter {
         contents = .encoded(value)
     }
 
-    /// Where there is a bf16 copy beside the quantised blocks of a file, few rows too are multiplied by it from now on:
-    /// the blocks need not be in memory, and a product does not depend on how many rows it has.
-    package func keepCopyOnly() {
-        guard case .encoded(var matrix) = contents, matrix.bf16 != nil else { return }
+    /// Replaces a frozen matrix by values that are not the same: nothing of the old ones stays.
+    package func replace(with value: EncodedMatrix) {
+        precondition(Shape(value.rows, value.columns) == shape, "\(value.rows) x \(value.columns) for shape \(shape)")
+        precondition(!isTrainable, "an encoded weight cannot be trained")
+        contents = .encoded(value)
+    }
+
+    /// Few rows are multiplied like many from now on, not by a file's quantised blocks as they lie: a product then does
+    /// not depend on how many rows it has, and where there is a copy, the blocks need not be in memory.
+    package func forgetBlocks() {
+        guard case .encoded(var matrix) = contents else { return }
         matrix.blocks = nil
         contents = .encoded(matrix)
     }

@@ -63,7 +63,7 @@ extension LanguageModel {
     /// whose quantised blocks are for decoding.
     package func settleWeights(in workspace: Workspace) {
         for (_, parameter) in allParameters() where parameter.shape.rank == 2 {
-            parameter.keepCopyOnly()
+            parameter.forgetBlocks()
             parameter.touch(in: workspace)
         }
     }

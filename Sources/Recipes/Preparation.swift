@@ -21,7 +21,7 @@ package struct Preparation {
     /// - Throws: what is wrong with the base, the records or their fit; nothing has been written.
     package init(_ recipe: Recipe, in workspace: Workspace) throws(Diagnostic) {
         self.recipe = recipe
-        base = try BaseModel(recipe.base.resolved, in: workspace)
+        base = try BaseModel(recipe.base.resolved, encoding: recipe.train.baseEncoding, in: workspace)
         encoder = ExampleEncoder(base, recipe: recipe)
         let files = try Self.open(recipe.data.train, recipe.data.format)
         dataDigests = files.map { ($0.name, SHA256.digest($0.bytes).description) }

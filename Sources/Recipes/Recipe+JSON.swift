@@ -1,3 +1,4 @@
+import Models
 import Datasets
 package import StrictJSON
 
@@ -64,7 +65,7 @@ extension Recipe.Train {
             "checkpoint_minutes": checkpointMinutes.map(JSONValue.number) ?? .null,
             "checkpoints_kept": .integer(checkpointsKept),
             "evaluate_every": evaluateEvery.map(JSONValue.integer) ?? .null, "compute": .string(compute.rawValue),
-            "provider": .string(provider.rawValue),
+            "provider": .string(provider.rawValue), "base_encoding": .string(baseEncoding.rawValue),
             "share_prefixes": .bool(sharesPrefixes),
         ]
         return .object(JSONObject((steps.members + optimizer.members).map { ($0.key, $0.value) }))

@@ -1,5 +1,6 @@
 import Datasets
 import Diagnostics
+import Models
 import StrictJSON
 
 extension Recipe.Data {
@@ -120,6 +121,7 @@ extension Recipe.Train {
         evaluateEvery = try section.integer("evaluate_every", in: 1...Int.max)
         compute = try section.choice("compute", Compute.self) ?? .auto
         provider = try section.choice("provider", Provider.self) ?? .auto
+        baseEncoding = try section.choice("base_encoding", BaseEncoding.self) ?? .automatic
         sharesPrefixes = try section.bool("share_prefixes") ?? true
     }
 

@@ -1,4 +1,5 @@
 package import Datasets
+package import Models
 package import StrictJSON
 
 /// Everything that a run is told: base, data, adapter, training, evaluation, and where the results go.
@@ -92,6 +93,8 @@ package struct Recipe: Sendable, Equatable {
         package var evaluateEvery: Int?
         package var compute: Compute
         package var provider: Provider
+        /// In what form the base is trained against.
+        package var baseEncoding: BaseEncoding
         package var sharesPrefixes: Bool
     }
 

@@ -110,18 +110,19 @@ package final class RunFolder {
             "base_weights_sha256": .string(digests.weights), "tokenizer_sha256": .string(digests.tokenizer),
         ]
         binding["chat_template_sha256"] = digests.template.map(JSONValue.string) ?? .null
+        binding["base_encoding"] = .string(preparation.recipe.train.baseEncoding.rawValue)
         binding["base_name"] = preparation.recipe.baseName.map(JSONValue.string) ?? .null
         others.append(
             (name: "espalier.json", bytes: Array((JSONValue.object(binding).serialized(.indented) + "\n").utf8)))
         others.append((name: "README.md", bytes: Array(ModelCard(preparation, adapter: adapter).text.utf8)))
-        var config = adapter.config
+        var (config, tensors) = adapter.published
         if config.targetModules == .allLinear {
             // PEFT writes the names that its all-linear has found.
             let names = Set(adapter.modules.map { String($0.path.split(separator: ".").last ?? "") })
             config.targetModules = .names(names.sorted())
         }
         try PEFTAdapter.write(
-            config: config, tensors: adapter.tensors(), others: others, to: adapterPath, replacing: true)
+            config: config, tensors: tensors, others: others, to: adapterPath, replacing: true)
         return try SHA256.digest(ofFile: joinPath(adapterPath, PEFTAdapter.weightsName)).description
     }
 

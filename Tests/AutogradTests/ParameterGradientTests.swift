@@ -56,6 +56,102 @@ import Testing
         }
     }
 
+    /// A column that is scaled by a trained magnitude over a constant length, and a bias of its own.
+    @Test(arguments: 0..<8) func scaledColumnsAndBias(trainableBits: Int) {
+        let trainable = (0..<3).map { trainableBits >> $0 & 1 == 1 }
+        let magnitude = parameter(Shape(6), seed: 1, trainable: trainable[0])
+        let bias = parameter(Shape(6), seed: 2, trainable: trainable[1])
+        let extra = parameter(Shape(6), seed: 3, trainable: trainable[2])
+        var numbers = TestNumbers(seed: 4)
+        let lengths = numbers.tensor(Shape(6), 0.5...2, in: workspace)
+        let check = GradientCheck(workspace, inputs: ["x": numbers.tensor(Shape(5, 6), in: workspace)])
+        func function(_ x: Variable) -> Variable {
+            weightedSum(
+                addBias(scaleColumns(x, by: magnitude, over: lengths, bias: bias), extra, scale: 0.5))
+        }
+        let (difference, _) = check.worst { inputs, _ in function(inputs["x"]!) }
+        #expect(difference!.relative < 2e-3, "\(difference!)")
+        for parameter in [magnitude, bias, extra] { parameter.clearGradient() }
+        let x = numbers.tensor(Shape(5, 6), in: workspace)
+        let all = [magnitude, bias, extra]
+        #expect(worst(all) { function($0.constant(x)) } < 2e-3)
+        // The control: a loss that leaves the bias out has another gradient.
+        guard trainable[1] else { return }
+        let tape = Tape(workspace, recording: true)
+        tape.backward(from: function(tape.constant(x)))
+        let right = bias.gradient!.elements
+        bias.clearGradient()
+        let other = Tape(workspace, recording: true)
+        other.backward(from: weightedSum(addBias(other.constant(x), bias, scale: 0.5)))
+        #expect(bias.gradient!.elements != right)
+    }
+
+    @Test func rowLengthsOfAnAdaptedWeight() {
+        let weight = parameter(Shape(6, 7), seed: 1, trainable: false)
+        let (a, b) = (
+            parameter(Shape(3, 7), seed: 3, trainable: false), parameter(Shape(6, 3), seed: 4, trainable: false)
+        )
+        let lengths = rowLengths(of: weight, plus: [LowRankTerm(a: a, b: b, scale: 1.5)], in: workspace).elements
+        let (w, fa, fb) = (weight.floats!.elements, a.floats!.elements, b.floats!.elements)
+        for row in 0..<6 {
+            var sum: Float = 0
+            for column in 0..<7 {
+                var value = w[row * 7 + column]
+                for k in 0..<3 { value += 1.5 * fb[row * 3 + k] * fa[k * 7 + column] }
+                sum += value * value
+            }
+            #expect(abs(lengths[row] - sum.squareRoot()) < 1e-5)
+        }
+    }
+
+    @Test(arguments: 0..<8) func adaptedEmbedding(trainableBits: Int) {
+        let trainable = (0..<3).map { trainableBits >> $0 & 1 == 1 }
+        let table = parameter(Shape(5, 4), seed: 1, trainable: false)
+        let a = parameter(Shape(2, 5), seed: 2, trainable: trainable[0])
+        let b = parameter(Shape(4, 2), seed: 3, trainable: trainable[1])
+        let rows = parameter(Shape(2, 4), seed: 4, trainable: trainable[2])
+        let tokens: [Int32] = [3, 1, 3, 0, 4]
+        let error = worst([a, b, rows]) { tape in
+            let h = replaceRows(
+                of: embedding(tokens, table: table, scale: 2, on: tape), at: [(1, 0), (3, 1), (4, 0)], by: rows,
+                scale: 2)
+            return weightedSum(add(h, linear(embeddingColumns(tokens, table: a, scale: 1.5, on: tape), weight: b)))
+        }
+        #expect(error < 2e-3)
+    }
+
+    /// The head with a low-rank term, and with columns of its own for two tokens.
+    @Test(arguments: 0..<8) func adaptedHead(trainableBits: Int) {
+        let trainable = (0..<3).map { trainableBits >> $0 & 1 == 1 }
+        let w = parameter(Shape(7, 4), seed: 1, trainable: false)
+        let a = parameter(Shape(2, 4), seed: 2, trainable: trainable[0])
+        let b = parameter(Shape(7, 2), seed: 3, trainable: trainable[1])
+        let rows = parameter(Shape(2, 4), seed: 4, trainable: trainable[2])
+        var numbers = TestNumbers(seed: 5)
+        let h = numbers.tensor(Shape(4, 4), in: workspace)
+        let predictions = Predictions(rows: [0, 1, 2, 3], targets: [3, 0, 6, 2], weights: [1, 0.5, 1, 2])
+        // The third token has a row of its own, and so has one that is no target.
+        let replaced = ReplacedColumns(columns: [6, 1], table: rows)
+        func loss(_ h: Variable, replaced: ReplacedColumns?) -> Variable {
+            crossEntropy(
+                h, head: w, lowRank: LowRankTerm(a: a, b: b, scale: 1.5), replaced: replaced,
+                predictions: predictions, logitBytes: 1
+            ).sum
+        }
+        for replaced in [nil, replaced] {
+            let parameters = replaced == nil ? [a, b] : [a, b, rows]
+            #expect(worst(parameters) { loss($0.constant(h), replaced: replaced) } < 2e-3)
+            let (difference, _) = GradientCheck(workspace, inputs: ["h": h]).worst { inputs, _ in
+                loss(inputs["h"]!, replaced: replaced)
+            }
+            #expect(difference!.relative < 2e-3, "\(difference!)")
+            for parameter in [a, b, rows] { parameter.clearGradient() }
+        }
+        // The control: the columns' own rows change the loss.
+        let tape = Tape(workspace, recording: false)
+        #expect(loss(tape.constant(h), replaced: nil).value[0] != loss(tape.constant(h), replaced: replaced).value[0])
+    }
+
     @Test func adapterPassesItsGradientToTheInput() {
         let weight = parameter(Shape(6, 7), seed: 1, trainable: false)
         let a = parameter(Shape(3, 7), seed: 3, trainable: true)

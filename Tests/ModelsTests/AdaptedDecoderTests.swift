@@ -70,7 +70,8 @@ import Testing
         try PEFTAdapter.write(config: made.config, tensors: made.tensors(), to: folder.path("adapter"))
         let read = try decoder.attach(PEFTAdapter(folder.path("adapter")), trainable: true, in: workspace)
         #expect(read.modules.map(\.path).sorted() == made.modules.map(\.path).sorted())
-        for (path, adapter) in made.modules {
+        for module in made.modules {
+            let (path, adapter) = (module.path, module.adapter)
             let other = try #require(read.modules.first { $0.path == path }).adapter
             #expect(other.a.floats?.elements == adapter.a.floats?.elements && other.scale == adapter.scale)
         }

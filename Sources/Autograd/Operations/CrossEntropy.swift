@@ -25,14 +25,15 @@ package struct CrossEntropy {
     package let perPrediction: [Float]
 }
 
-/// Cross-entropy of softmax(h·wᵀ + bias) with h [P, C] (one row for each distinct row of `predictions`), w [V, C] and
-/// bias [V] or none.
+/// Cross-entropy of softmax(h·wᵀ + scale · h·aᵀ·bᵀ + bias) with h [P, C] (one row for each distinct row of
+/// `predictions`), w [V, C], and the low-rank term and bias [V] where there are any; `replaced` columns have rows of their own.
 ///
 /// The [P, V] logits exist only some rows at a time, about `logitBytes` of them: each chunk is turned into its loss and
 /// its gradient, which costs no second product. Softcap as in Gemma 2: logits become cap · tanh(logits / cap).
 package func crossEntropy(
-    _ hidden: Variable, head w: Parameter, bias: Parameter? = nil, predictions: Predictions, logitScale: Float = 1,
-    softcap: Float? = nil, logitBytes: Int = 64 << 20
+    _ hidden: Variable, head w: Parameter, bias: Parameter? = nil, lowRank: LowRankTerm? = nil,
+    replaced: ReplacedColumns? = nil, predictions: Predictions, logitScale: Float = 1, softcap: Float? = nil,
+    logitBytes: Int = 64 << 20
 ) -> CrossEntropy {
     let tape = hidden.tape
     let workspace = tape.workspace
@@ -47,13 +48,20 @@ package func crossEntropy(
     var dHidden = needsHidden ? Tensor(hidden.value.shape, in: workspace) { _ in } : nil  // written chunk by chunk
     var dHead: Tensor?
     var dBias = needsBias ? Tensor(zeros: Shape(vocabulary), in: workspace) : nil
+    var dReplaced: Tensor?
+    if tape.isRecording, let replaced, replaced.table.isTrainable {
+        dReplaced = Tensor(zeros: replaced.table.shape, in: workspace)
+    }
+    var projection = lowRank.map { HeadProjection($0, isRecording: tape.isRecording, in: workspace) }
     let chunkRows = max(16, min(512, logitBytes / (4 * vocabulary)))
     for start in stride(from: 0, to: rows, by: chunkRows) {
         let chunk = start..<min(rows, start + chunkRows)
-        let logits = Tensor(Shape(chunk.count, vocabulary), in: workspace) { logits in
+        var logits = Tensor(Shape(chunk.count, vocabulary), in: workspace) { logits in
             let h = hidden.value.pointer + chunk.lowerBound * width
             workspace.multiply(h, rows: chunk.count, byTransposeOf: w, into: logits, accumulating: false)
             if let bias { addBias(bias, to: logits, rows: chunk.count, in: workspace) }
+            projection?.addTerm(h, rows: chunk.count, to: logits)
+            replaced?.write(h, rows: chunk.count, to: logits, width: vocabulary, in: workspace)
             losses.withUnsafeMutableBufferPointer { losses in
                 let step = LossStep(
                     predictions: predictions, groups: groups, vocabulary: vocabulary, scale: logitScale,
@@ -63,9 +71,24 @@ package func crossEntropy(
                 }
             }
         }
+        let ownColumns = tape.isRecording ? replaced?.take(from: &logits, in: workspace) : nil
         dHidden?.update(in: workspace) { dh in
             workspace.multiply(
                 logits.pointer, rows: chunk.count, by: w, into: dh + chunk.lowerBound * width, accumulating: false)
+        }
+        let h = hidden.value.pointer + chunk.lowerBound * width
+        projection?.addGradients(logits, h: h, to: &dHidden, from: chunk.lowerBound)
+        if let replaced, let ownColumns {
+            dHidden?.update(in: workspace) { dh in
+                workspace.multiply(
+                    ownColumns.pointer, rows: chunk.count, by: replaced.table, into: dh + chunk.lowerBound * width,
+                    accumulating: true)
+            }
+            dReplaced?.update(in: workspace) { dtable in
+                workspace.multiplyOuter(
+                    ownColumns.pointer, outputs: replaced.columns.count, h, inputs: width, rows: chunk.count,
+                    into: dtable, accumulating: true)
+            }
         }
         dBias?.update(in: workspace) { sums in
             workspace.threads.forEach(1) { _, _ in
@@ -75,7 +98,6 @@ package func crossEntropy(
             }
         }
         guard needsHead else { continue }
-        let h = hidden.value.pointer + chunk.lowerBound * width
         if dHead == nil { dHead = Tensor(zeros: w.shape, in: workspace) }
         dHead?.update(in: workspace) { dw in
             workspace.multiplyOuter(
@@ -85,15 +107,20 @@ package func crossEntropy(
     var total = 0.0
     for (loss, weight) in zip(losses, predictions.weights) { total += Double(loss) * Double(weight) }
     let (slot, dh, dw, db) = (hidden.slot, dHidden, dHead, dBias)
-    let sum = tape.record(Tensor(Shape(1), [Float(total)], in: workspace), from: hidden, parameters: [w, bias]) {
-        dy, adjoints in
+    let (da, dlow, dtable) = (projection?.da, projection?.db, dReplaced)
+    let sum = tape.record(
+        Tensor(Shape(1), [Float(total)], in: workspace), from: hidden,
+        parameters: [w, bias, lowRank?.a, lowRank?.b, replaced?.table]
+    ) { dy, adjoints in
         let scale = dy[0]
         if let dh {
             adjoints.add(to: slot) { out, accumulate in
                 workspace.addScaled(dh, scale, to: out, accumulating: accumulate)
             }
         }
-        for case (let parameter?, let gradient?) in [(w, dw), (bias, db)] {
+        for case (let parameter?, let gradient?) in [
+            (w, dw), (bias, db), (lowRank?.a, da), (lowRank?.b, dlow), (replaced?.table, dtable),
+        ] {
             parameter.accumulateGradient(in: workspace) { out, accumulate in
                 workspace.addScaled(gradient, scale, to: out, accumulating: accumulate)
             }

@@ -215,12 +215,3 @@ func addBias(_ bias: Parameter, to y: UnsafeMutablePointer<Float>, rows: Int, in
         }
     }
 }
-
-/// Adds the sum over the rows of `dy` to the gradient of `bias`.
-private func accumulateColumnSums(of dy: Tensor, into bias: Parameter, in workspace: Workspace) {
-    let (rows, width) = (dy.shape[0], dy.shape[1])
-    bias.accumulateGradient(in: workspace) { sums, accumulate in
-        if !accumulate { sums.initialize(repeating: 0, count: width) }
-        for row in 0..<rows { workspace.kernels.add_scaled(sums, dy.pointer + row * width, 1, width, 1) }
-    }
-}

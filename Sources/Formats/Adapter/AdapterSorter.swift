@@ -56,7 +56,7 @@ struct AdapterSorter {
                 throw error(
                     tensor, "trained token rows", expected: "trainable_token_indices in the configuration")
             }
-            try append(tensor, "\(module).trainable_tokens_delta", isCopy: false)
+            try append(tensor, module + PEFTAdapter.tokenRowsEnding, isCopy: false)
         }
     }
 

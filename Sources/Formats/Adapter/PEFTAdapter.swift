@@ -10,7 +10,8 @@ package struct PEFTAdapter: Sendable {
     package let tensors: WeightSource
     /// The modules with LoRA, in bytewise order of their paths.
     package let modules: [Module]
-    /// Parameters that are saved in full, by their names in the base model: `modules_to_save`, and biases.
+    /// Parameters that are saved in full, by their names in the base model: `modules_to_save`, biases, and rows for single
+    /// tokens.
     package let fullTensors: [FullTensor]
 
     /// The low-rank pair of one module.
@@ -48,6 +49,8 @@ package struct PEFTAdapter: Sendable {
         package let isCopyOfBase: Bool
     }
 
+    /// Ends the name of a full tensor that holds rows for single tokens, after the path of its module.
+    package static let tokenRowsEnding = ".trainable_tokens_delta"
     package static let configName = "adapter_config.json"
     package static let weightsName = "adapter_model.safetensors"
 

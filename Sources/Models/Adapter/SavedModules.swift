@@ -51,14 +51,28 @@ extension LanguageModel {
         return saved
     }
 
-    /// The parameters that `saved` has values of its own for, with these.
+    /// The biases that an adapter of `sites` trains with the base: those of its layers, or all.
+    func trainedBiases(
+        _ config: PEFTConfig, _ sites: [AdapterSite]
+    ) throws(Diagnostic) -> [(path: String, parameter: Parameter)] {
+        guard config.bias != .none else { return [] }
+        let adapted = Set(sites.map { $0.path + ".bias" })
+        return allParameters().filter { path, _ in
+            let isWanted = config.bias == .all ? path.hasSuffix("bias") : adapted.contains(path)
+            return isWanted && !PEFTRules.saves(path, config)
+        }
+    }
+
+    /// The parameters that `saved`, an adapter of `sites`, has values of its own for, with these.
     ///
+    /// - Parameter tokens: the modules whose single rows it has, which are read elsewhere.
     /// - Throws: `adapter` for a value that has no place here or another shape, and for one that is missing.
     func fullValues(
-        _ saved: PEFTAdapter, in workspace: Workspace
+        _ saved: PEFTAdapter, _ sites: [AdapterSite], tokens: [String], in workspace: Workspace
     ) throws(Diagnostic) -> [(path: String, parameter: Parameter, value: Tensor)] {
-        let expected = try savedParameters(saved.config)
-        let tensors = saved.fullTensors.filter { !$0.isCopyOfBase }
+        let expected = try savedParameters(saved.config) + trainedBiases(saved.config, sites)
+        let rows = Set(tokens.map { $0 + PEFTAdapter.tokenRowsEnding })
+        let tensors = saved.fullTensors.filter { !$0.isCopyOfBase && !rows.contains($0.name) }
         if let stray = tensors.first(where: { tensor in !expected.contains { $0.path == tensor.name } }) {
             throw mismatch(
                 saved, at: "tensor \"\(stray.name)\"", found: "a parameter that the base does not have",
@@ -68,8 +82,9 @@ extension LanguageModel {
         for (path, parameter) in expected {
             guard let tensor = tensors.first(where: { $0.name == path })?.tensor else {
                 throw mismatch(
-                    saved, at: "parameter \"\(path)\"", found: "no values for a module that modules_to_save names",
-                    expected: "all of its parameters")
+                    saved, at: "parameter \"\(path)\"",
+                    found: "no values for a parameter that modules_to_save or bias names",
+                    expected: "all of them")
             }
             let shape = (0..<parameter.shape.rank).map { parameter.shape[$0] }
             guard tensor.shape == shape else {

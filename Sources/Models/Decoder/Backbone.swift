@@ -8,6 +8,10 @@ package final class Backbone: Module {
     package let spec: DecoderSpec
     /// [V, C]
     package let embedding: Parameter
+    /// A is [rank, V] and B [C, rank]: a token's row gets its column of A through B.
+    var embeddingAdapter: LowRankAdapter?
+    /// In place of the embedding's rows.
+    var tokenRows: TokenRows?
     /// [maximumPositions, C], where positions are learned
     let positionTable: Parameter?
     /// [tokenTypes, C]
@@ -35,7 +39,7 @@ package final class Backbone: Module {
     func states(
         of tokens: [Int32], _ context: ForwardContext, on tape: Tape, observe: (Int, Variable) -> Void = { _, _ in }
     ) -> Variable {
-        var h = Autograd.embedding(tokens, table: embedding, scale: spec.embeddingScale, on: tape)
+        var h = embedded(tokens, on: tape)
         if let tokenTypeTable { h = add(h, Autograd.embedding(context.tokenTypes, table: tokenTypeTable, on: tape)) }
         if let positionTable { h = add(h, Autograd.embedding(context.positionRows, table: positionTable, on: tape)) }
         if let embeddingNorm { h = embeddingNorm(h) }
@@ -46,6 +50,18 @@ package final class Backbone: Module {
         }
         observe(layers.count, h)
         return h
+    }
+
+    /// Rows of the embedding as the adapter has them, times the family's scale.
+    private func embedded(_ tokens: [Int32], on tape: Tape) -> Variable {
+        let scale = spec.embeddingScale
+        var h = Autograd.embedding(tokens, table: embedding, scale: scale, on: tape)
+        if let tokenRows {
+            h = replaceRows(of: h, at: tokenRows.places(in: tokens), by: tokenRows.values, scale: scale)
+        }
+        guard let adapter = embeddingAdapter else { return h }
+        let projected = embeddingColumns(tokens, table: adapter.a, scale: adapter.scale * scale, on: tape)
+        return add(h, linear(projected, weight: adapter.b))
     }
 
     /// `h` after the final norm, if there is one.

@@ -7,6 +7,8 @@ package final class Decoder: LanguageModel {
     package let backbone: Backbone
     /// The output head; where it is tied, its weight is the embedding.
     package let head: Linear
+    /// In place of the head's rows for single tokens.
+    var headRows: TokenRows?
 
     init(_ backbone: Backbone, head: Linear) {
         self.backbone = backbone
@@ -22,8 +24,15 @@ package final class Decoder: LanguageModel {
     /// Logits of every row of `h`, which has passed the final norm: [T, V]. For parity and decoding; training never
     /// has them all.
     func logits(_ h: Variable) -> Tensor {
-        finishedLogits(
-            head(h, dropoutKey: nil).value, scale: spec.logitScale, softcap: spec.logitSoftcap, in: h.tape.workspace)
+        let workspace = h.tape.workspace
+        var scores = head(h, dropoutKey: nil).value
+        if let headRows {
+            scores.update(in: workspace) {
+                headRows.columns.write(
+                    h.value.pointer, rows: h.value.shape[0], to: $0, width: spec.vocabulary, in: workspace)
+            }
+        }
+        return finishedLogits(scores, scale: spec.logitScale, softcap: spec.logitSoftcap, in: workspace)
     }
 
     package func loss(
@@ -39,7 +48,8 @@ package final class Decoder: LanguageModel {
         // Only the rows that predict something meet the norm and the head.
         let predicting = backbone.finished(gatherRows(h, predictions.distinctRows))
         return crossEntropy(
-            predicting, head: head.weight, predictions: predictions, logitScale: spec.logitScale,
+            predicting, head: head.weight, lowRank: head.adapter?.term(dropoutKey: nil), replaced: headRows?.columns,
+            predictions: predictions, logitScale: spec.logitScale,
             softcap: spec.logitSoftcap, logitBytes: economy.logitBytes)
     }
 

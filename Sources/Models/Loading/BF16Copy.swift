@@ -29,9 +29,12 @@ struct BF16Copy {
 
     /// Gives every matrix of `model` that is not bf16 already the copy's values.
     ///
+    /// - Parameter excluded: matrices that stay as they are.
     /// - Throws: `fileChanged` if the base is written meanwhile.
-    func replaceMatrices(of model: any LanguageModel) throws(Diagnostic) {
-        var known: Set<ObjectIdentifier> = []
+    func replaceMatrices(
+        of model: any LanguageModel, but excluded: Set<ObjectIdentifier> = []
+    ) throws(Diagnostic) {
+        var known = excluded
         var matrices: [Matrix] = []
         // What was drawn is not the base's, and stays as it is.
         let drawn = Set(((model as? Encoder)?.head.drawn ?? []).map { $0 + ".weight" })

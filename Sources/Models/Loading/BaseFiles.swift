@@ -59,13 +59,13 @@ package struct BaseFiles {
     /// The model over these files, with the head that its config names; matrices stay mapped.
     ///
     /// Where the workspace computes in bf16, matrices that are not bf16 in the files are converted once into a file
-    /// beside `cache`; see `BF16Copy`.
+    /// beside `cache` (see `BF16Copy`), unless `encoding` says otherwise.
     /// - Throws: `tensor` for one that is missing, has another shape, or has no place in the model; `fileChanged`.
     package func makeModel(
-        in workspace: Workspace, cache: DigestCache = DigestCache()
+        in workspace: Workspace, encoding: BaseEncoding = .automatic, cache: DigestCache = DigestCache()
     ) throws(Diagnostic) -> any LanguageModel {
-        guard let task = spec.task else { return try makeDecoder(in: workspace, cache: cache) }
-        return try make(in: workspace, cache: cache) { (binder) throws(Diagnostic) in
+        guard let task = spec.task else { return try makeDecoder(in: workspace, encoding: encoding, cache: cache) }
+        return try make(in: workspace, encoding, cache) { (binder) throws(Diagnostic) in
             try Encoder(spec, task, &binder, newHeadSeed: newTask?.seed)
         }
     }
@@ -74,7 +74,7 @@ package struct BaseFiles {
     ///
     /// - Throws: `unsupported` for one that does not, with what it is.
     package func makeDecoder(
-        in workspace: Workspace, cache: DigestCache = DigestCache()
+        in workspace: Workspace, encoding: BaseEncoding = .automatic, cache: DigestCache = DigestCache()
     ) throws(Diagnostic) -> Decoder {
         guard spec.task == nil else {
             throw Diagnostic(
@@ -82,11 +82,12 @@ package struct BaseFiles {
                 expected: "a decoder for the next token",
                 fix: "Generating and training on texts need one; inspect and parity take this model as well")
         }
-        return try make(in: workspace, cache: cache) { (binder) throws(Diagnostic) in try Decoder(spec, &binder) }
+        return try make(in: workspace, encoding, cache) { (binder) throws(Diagnostic) in try Decoder(spec, &binder) }
     }
 
     private func make<Model: LanguageModel>(
-        in workspace: Workspace, cache: DigestCache, _ build: (inout WeightBinder) throws(Diagnostic) -> Model
+        in workspace: Workspace, _ encoding: BaseEncoding, _ cache: DigestCache,
+        _ build: (inout WeightBinder) throws(Diagnostic) -> Model
     ) throws(Diagnostic) -> Model {
         var binder = try binder(in: workspace)
         let model = try build(&binder)
@@ -96,8 +97,9 @@ package struct BaseFiles {
                 || (tied && name.hasSuffix(names.head + ".weight"))
                 || names.otherParts.contains { name.hasPrefix($0) }
         }
-        if workspace.precision == .bf16 {
-            try BF16Copy(of: self, cache: cache, workspace: workspace).replaceMatrices(of: model)
+        let reduced = encoding.lowBit.map { model.reduce(to: $0, in: workspace) } ?? []
+        if workspace.precision == .bf16, encoding != .stored {
+            try BF16Copy(of: self, cache: cache, workspace: workspace).replaceMatrices(of: model, but: reduced)
         }
         return model
     }

@@ -14,9 +14,11 @@ package struct BaseModel {
     /// The tokens after which generation ends.
     package let stopTokens: Set<Int32>
 
-    package init(_ path: String, in workspace: Workspace) throws(Diagnostic) {
+    package init(
+        _ path: String, encoding: BaseEncoding = .automatic, in workspace: Workspace
+    ) throws(Diagnostic) {
         files = try BaseFiles(path)
-        decoder = try files.makeDecoder(in: workspace)
+        decoder = try files.makeDecoder(in: workspace, encoding: encoding)
         tokenizer = try files.tokenizer()
         template = try files.chatTemplate()
         stopTokens = try files.stopTokens(tokenizer)
