@@ -134,7 +134,8 @@ package final class Parameter {
 }
 
 extension Parameter.Contents {
-    fileprivate func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {
+    /// Writes rows `range` as floats to `out`.
+    package func decode(rows range: Range<Int>, to out: UnsafeMutablePointer<Float>) {
         switch self {
         case .floats(let value):
             let width = value.shape.count / max(1, value.shape[0])

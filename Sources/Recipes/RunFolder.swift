@@ -113,7 +113,7 @@ package final class RunFolder {
         binding["base_encoding"] = .string(preparation.recipe.train.baseEncoding.rawValue)
         binding["base_name"] = preparation.recipe.baseName.map(JSONValue.string) ?? .null
         others.append(
-            (name: "espalier.json", bytes: Array((JSONValue.object(binding).serialized(.indented) + "\n").utf8)))
+            (name: AdapterOrigin.fileName, bytes: Array((JSONValue.object(binding).serialized(.indented) + "\n").utf8)))
         others.append((name: "README.md", bytes: Array(ModelCard(preparation, adapter: adapter).text.utf8)))
         var (config, tensors) = adapter.published
         if config.targetModules == .allLinear {

@@ -17,7 +17,8 @@ struct Espalier: ParsableCommand {
         version: "espalier \(Version.current)",
         subcommands: [
             DoctorCommand.self, InspectCommand.self, PlanCommand.self, PreviewCommand.self, TrainCommand.self,
-            EvaluateCommand.self, GenerateCommand.self, TokenizeCommand.self, RenderCommand.self, ParityCommand.self,
+            EvaluateCommand.self, GenerateCommand.self, MergeCommand.self, TokenizeCommand.self, RenderCommand.self,
+            ParityCommand.self,
             BenchCommand.self,
         ])
 

@@ -87,6 +87,9 @@ package enum ElementType: String, Sendable, Hashable, CaseIterable {
     /// Whether elements share a scale in blocks.
     package var isQuantized: Bool { blockElements > 1 }
 
+    /// Whether it is a floating-point type that values can be written as.
+    package var isFloatingPoint: Bool { [.f32, .f16, .bf16, .f64].contains(self) }
+
     /// Whether the values can be read as floats.
     package var isConvertible: Bool { converter != nil }
 

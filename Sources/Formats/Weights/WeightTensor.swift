@@ -159,6 +159,16 @@ extension WeightTensor {
         default: return nil
         }
     }
+
+    /// The values of whole blocks of `type`; nil for a type whose values cannot be read.
+    package static func decode(_ bytes: UnsafeRawBufferPointer, as type: ElementType) -> [Float]? {
+        guard let convert = type.converter else { return nil }
+        let count = bytes.count / type.blockBytes * type.blockElements
+        return [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+            if count > 0 { convert(bytes.baseAddress, buffer.baseAddress, count) }
+            initialized = count
+        }
+    }
 }
 
 /// Bytes on the heap that a `WeightTensor` can own; 64-byte aligned.

@@ -43,6 +43,13 @@ struct AdapterSite {
         self.owner = .parameter(owner, parameter.name)
     }
 
+    /// The parameters of a site that PEFT adapts by its name: which rows of B and whose factors change them.
+    var parameterParts: [(path: String, rows: Range<Int>, expert: Int)] {
+        guard case .parameter(let owner, let parameter) = owner else { return [] }
+        let module = name.dropLast(parameter.count)
+        return owner.parts(ofParameter: parameter).map { (module + $0.name, $0.rows, $0.expert) }
+    }
+
     /// The layer, where the site is one.
     var linear: Linear? { if case .linear(let linear) = owner { linear } else { nil } }
 

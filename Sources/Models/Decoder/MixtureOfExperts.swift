@@ -34,6 +34,8 @@ protocol ParameterOwner: Module {
     var adaptableParameters: [AdaptableParameter] { get }
     func setAdapter(_ adapter: LowRankAdapter?, ofParameter name: String)
     func adapter(ofParameter name: String) -> LowRankAdapter?
+    /// What an adaptable parameter consists of: the owner's parameters, the rows that each has in it, and their expert.
+    func parts(ofParameter name: String) -> [(name: String, rows: Range<Int>, expert: Int)]
 }
 
 /// What an adapter of a stacked parameter must fit.
@@ -70,6 +72,10 @@ final class Router: ParameterOwner {
 
     func setAdapter(_ adapter: LowRankAdapter?, ofParameter name: String) { linear.adapter = adapter }
     func adapter(ofParameter name: String) -> LowRankAdapter? { linear.adapter }
+
+    func parts(ofParameter name: String) -> [(name: String, rows: Range<Int>, expert: Int)] {
+        [("weight", 0..<linear.weight.shape[0], 0)]
+    }
 }
 
 /// Gated feed-forward layers side by side; each computes only the rows that were routed to it.
@@ -126,4 +132,15 @@ final class Experts: ParameterOwner {
     }
 
     func adapter(ofParameter name: String) -> LowRankAdapter? { name == Self.gateUp ? gateUpAdapter : downAdapter }
+
+    func parts(ofParameter name: String) -> [(name: String, rows: Range<Int>, expert: Int)] {
+        let (width, hidden) = (gates[0].shape[0], gates[0].shape[1])
+        return (0..<count).flatMap { expert in
+            name == Self.gateUp
+                ? [
+                    ("\(expert).gate_proj.weight", 0..<width, expert),
+                    ("\(expert).up_proj.weight", width..<2 * width, expert),
+                ] : [("\(expert).down_proj.weight", 0..<hidden, expert)]
+        }
+    }
 }

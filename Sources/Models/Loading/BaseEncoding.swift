@@ -15,15 +15,21 @@ package enum BaseEncoding: String, Sendable, CaseIterable {
 }
 
 extension LanguageModel {
+    /// The matrices that a base in fewer bits has in them.
+    var reducibleMatrices: Set<ObjectIdentifier> { Set(reducible.map { ObjectIdentifier($0) }) }
+
+    private var reducible: [Parameter] {
+        let blocks = spec.names.inBody(spec.names.layers) + "."
+        let layers = descendants(ofType: Linear.self).filter { $0.path.hasPrefix(blocks) }.map(\.module.weight)
+        return layers + descendants(ofType: Experts.self).flatMap { $0.module.parameters.map(\.parameter) }
+    }
+
     /// Keeps every linear layer inside the blocks, and experts, in fewer bits. Embedding, norms, routers and heads stay.
     ///
     /// - Returns: the matrices that were changed.
     func reduce(to encoding: LowBitEncoding, in workspace: Workspace) -> Set<ObjectIdentifier> {
-        let blocks = spec.names.inBody(spec.names.layers) + "."
-        let layers = descendants(ofType: Linear.self).filter { $0.path.hasPrefix(blocks) }.map(\.module.weight)
-        let experts = descendants(ofType: Experts.self).flatMap { $0.module.parameters.map(\.parameter) }
         var changed: Set<ObjectIdentifier> = []
-        for parameter in layers + experts where changed.insert(ObjectIdentifier(parameter)).inserted {
+        for parameter in reducible where changed.insert(ObjectIdentifier(parameter)).inserted {
             parameter.replace(with: EncodedMatrix(parameter, as: encoding, in: workspace))
         }
         return changed

@@ -105,26 +105,33 @@ package struct BaseFiles {
     }
 
     private func binder(in workspace: Workspace) throws(Diagnostic) -> WeightBinder {
-        switch form {
-        case .gguf(let model):
-            let spec = spec
-            return WeightBinder(
-                GGUFSpec.separatingExperts(weights), file: path, workspace: workspace,
-                candidates: { [GGUFSpec.name(of: $0, spec: spec)] },
-                permutedHeads: try GGUFSpec(model).permutedHeads(spec))
-        case .folder(let folder):
-            let names = spec.names
-            let body = (names.body.isEmpty ? names.storedBody : names.body) + "."
-            return WeightBinder(
-                weights, file: folder.weightFiles.first?.path ?? path, workspace: workspace,
-                candidates: { path in
-                    names.storedNames(of: path).flatMap { path in
-                        let bare = path.hasPrefix(body) ? String(path.dropFirst(body.count)) : path
-                        let full = names.body.isEmpty ? body + bare : path
-                        return [full, bare, "language_model." + full, "model.language_model." + bare]
-                    }
-                })
+        let file = if case .folder(let folder) = form { folder.weightFiles.first?.path ?? path } else { path }
+        return WeightBinder(
+            separatedWeights, file: file, workspace: workspace, candidates: candidates,
+            permutedHeads: try permutedHeads())
+    }
+
+    /// The weights, a tensor for each expert.
+    var separatedWeights: WeightSource {
+        if case .gguf = form { GGUFSpec.separatingExperts(weights) } else { weights }
+    }
+
+    /// The names that the files may have for the tensor of a path, likeliest first.
+    func candidates(_ path: String) -> [String] {
+        guard case .folder = form else { return [GGUFSpec.name(of: path, spec: spec)] }
+        let names = spec.names
+        let body = (names.body.isEmpty ? names.storedBody : names.body) + "."
+        return names.storedNames(of: path).flatMap { path in
+            let bare = path.hasPrefix(body) ? String(path.dropFirst(body.count)) : path
+            let full = names.body.isEmpty ? body + bare : path
+            return [full, bare, "language_model." + full, "model.language_model." + bare]
         }
+    }
+
+    /// By path, the heads whose rows the files have in another order.
+    func permutedHeads() throws(Diagnostic) -> (String) -> Int? {
+        guard case .gguf(let model) = form else { return { _ in nil } }
+        return try GGUFSpec(model).permutedHeads(spec)
     }
 }
 

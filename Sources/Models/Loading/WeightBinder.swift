@@ -151,7 +151,7 @@ final class TensorOwner: Sendable {
 
 /// Where each row, in Hugging Face's order, stands in a matrix that llama.cpp's converter permuted: there the rows of
 /// a head alternate between its first and its second half.
-private func rowPermutation(rows: Int, heads: Int) -> [Int] {
+func rowPermutation(rows: Int, heads: Int) -> [Int] {
     let headDim = rows / heads
     return (0..<rows).map { row in
         let (head, inHead) = (row / headDim, row % headDim)

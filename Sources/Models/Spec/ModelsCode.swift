@@ -11,6 +11,10 @@ package enum ModelsCode: String, DiagnosticCode, CaseIterable {
     case adapter = "E-ADAPTER-MISMATCH"
     case targets = "E-ADAPTER-TARGETS"
     case prompt = "E-PROMPT"
+    /// What an adapter says of its base cannot be read.
+    case origin = "E-ADAPTER-ORIGIN"
+    /// The weights of the base cannot hold what the adapter says.
+    case merge = "E-MERGE"
 
     package var exit: ExitStatus {
         switch self {
