@@ -31,7 +31,7 @@ let package = Package(
         .systemLibrary(
             name: "CSentencePieceLibrary", pkgConfig: "sentencepiece", providers: [.apt(["libsentencepiece-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-        .systemLibrary(name: "CLinux"),
+        .target(name: "CLinux", publicHeadersPath: "."),
         .target(name: "CKernels", cSettings: kernelFlags, linkerSettings: [.linkedLibrary("m")]),
         .target(name: "CSentencePiece", dependencies: ["CSentencePieceLibrary"]),
         library("Diagnostics"),

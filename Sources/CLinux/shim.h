@@ -17,3 +17,13 @@ static inline int linux_rename_exchange(const char *a, const char *b) {
 
 /* Takes a file's lock for this open file, or fails with EWOULDBLOCK. */
 static inline int linux_try_lock(int descriptor) { return flock(descriptor, LOCK_EX | LOCK_NB); }
+
+/* Reading a mapped file beyond its end, where it shrank, or where the disk fails, raises SIGBUS: there is no other way to
+   learn of it. From now on such a signal at an address of a watched mapping writes that mapping's message to standard
+   error and leaves with `status`; any other does what it did before. */
+void linux_report_mapping_faults(int status);
+
+/* Watches a mapping; `message`, a whole line, is copied. Returns a number for `linux_forget_mapping`, or -1 where there
+   are too many to watch. */
+int linux_watch_mapping(const void *start, size_t length, const char *message);
+void linux_forget_mapping(int number);

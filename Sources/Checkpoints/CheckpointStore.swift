@@ -103,8 +103,11 @@ package struct CheckpointStore {
         step: Int, tensors: [OutgoingTensor], state: JSONValue, best: Int? = nil
     ) throws(Diagnostic) {
         removeUnfinished()
+        var bytes = 1 << 20
+        for tensor in tensors { bytes += try tensor.byteCount() }
+        try checkSpace(for: bytes, at: folder)
         let staged = try StagedFolder(joinPath(folder, Self.name(step)), mode: 0o700)
-        try SafetensorsFile.write(tensors, to: staged.filePath(Self.tensorsName))
+        try SafetensorsFile.write(tensors, to: staged.filePath(Self.tensorsName), mode: 0o600)
         try AtomicFile.write(state.serialized(.indented) + "\n", to: staged.filePath(Self.stateName), mode: 0o600)
         let manifest = try CheckpointManifest(
             step: step, names: [Self.tensorsName, Self.stateName], in: staged.temporary)

@@ -20,9 +20,11 @@ package struct MemoryPlan: Sendable, Equatable {
     package let optimizerBytes: Int
     /// What a step takes at its peak: activations, gradients, scratch.
     package let stepBytes: Int
+    /// The adapter and the moments as they were, while a checkpoint of them is written beside the next steps.
+    package let savingBytes: Int
 
     /// The largest resident set that the run will have, mapped pages included.
-    package var peakBytes: Int { residentBytes + optimizerBytes + stepBytes + Self.runtimeBytes }
+    package var peakBytes: Int { residentBytes + optimizerBytes + stepBytes + savingBytes + Self.runtimeBytes }
 
     /// What the runtime and the libraries come to need while training: lists, closures, arenas, thread stacks.
     private static let runtimeBytes = 6 << 20
@@ -38,6 +40,7 @@ package struct MemoryPlan: Sendable, Equatable {
         preparation.base.decoder.settleWeights(in: workspace)
         let resident = ProcessMemory.residentBytes
         let limit = preparation.recipe.train.maximumMemory
+        let saving = Self.savesBesideSteps(preparation) ? 12 * adapter.parameterCount : 0
         var least: MemoryPlan?
         let candidates =
             cut.map { [($0.microTokens, $0.economy)] }
@@ -47,7 +50,8 @@ package struct MemoryPlan: Sendable, Equatable {
                 microTokens: microTokens, economy: economy, residentBytes: resident,
                 optimizerBytes: 8 * adapter.parameterCount,
                 stepBytes: Self.rehearse(
-                    preparation, adapter, microTokens: microTokens, economy: economy, in: workspace))
+                    preparation, adapter, microTokens: microTokens, economy: economy, in: workspace),
+                savingBytes: saving)
             if plan.peakBytes <= limit ?? ProcessMemory.obtainableBytes + resident {
                 self = plan
                 return
@@ -73,13 +77,22 @@ package struct MemoryPlan: Sendable, Equatable {
     }
 
     private init(
-        microTokens: Int, economy: MemoryEconomy, residentBytes: Int, optimizerBytes: Int, stepBytes: Int
+        microTokens: Int, economy: MemoryEconomy, residentBytes: Int, optimizerBytes: Int, stepBytes: Int,
+        savingBytes: Int
     ) {
         self.microTokens = microTokens
         self.economy = economy
         self.residentBytes = residentBytes
         self.optimizerBytes = optimizerBytes
         self.stepBytes = stepBytes
+        self.savingBytes = savingBytes
+    }
+
+    /// Whether the run saves before its last step.
+    private static func savesBesideSteps(_ preparation: Preparation) -> Bool {
+        let train = preparation.recipe.train
+        return train.checkpointEvery < preparation.totalSteps || train.checkpointMinutes != nil
+            || train.evaluateEvery != nil
     }
 
     private static func refusal(limit: Int?, least: Int, resident: Int) -> Diagnostic {
@@ -154,9 +167,10 @@ extension MemoryPlan {
     /// For people.
     package var text: String {
         let way = economy.recomputesLayers ? ", layers computed twice" : ""
+        let saving = savingBytes > 0 ? ", a checkpoint while it is written \(mebibytes(savingBytes))" : ""
         return "\(mebibytes(peakBytes)) at the peak (program, records and weights \(mebibytes(residentBytes)), "
             + "optimiser \(mebibytes(optimizerBytes)), a step of up to \(microTokens) tokens at once "
-            + "\(mebibytes(stepBytes))\(way))"
+            + "\(mebibytes(stepBytes))\(way)\(saving))"
     }
 }
 

@@ -27,7 +27,7 @@ extension Recipe.Data {
         object["where"] = conditions(filter)
         object["sample"] = filter.sample.map(JSONValue.integer) ?? .null
         object["too_long"] = .string(tooLong.rawValue)
-        object["labels"] = strings(labels)
+        object["labels"] = labels.isEmpty ? .null : strings(labels)
         return .object(object)
     }
 }

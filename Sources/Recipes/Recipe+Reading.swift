@@ -75,6 +75,7 @@ extension Recipe {
     private init(
         bytes: [UInt8], folder: String, overrides: [RecipeOverride], ownPath: RecipePath?
     ) throws(Diagnostic) {
+        self.folder = folder
         var root = try RecipeNode(parsing: bytes)
         for override in overrides { try root.set(override.keys[...], to: override.value, at: override.place) }
         let top = try SectionReader(root, prefix: "", known: Self.topKeys, elsewhere: Self.allKeys)

@@ -16,6 +16,8 @@ package struct Recipe: Sendable, Equatable {
     package var evaluate: Evaluate?
     /// The folder of the run.
     package var out: RecipePath
+    /// Where relative paths start; empty for the working folder.
+    package let folder: String
 
     /// Which records are trained on, and how they become text.
     package struct Data: Sendable, Equatable {

@@ -1,4 +1,5 @@
 import Diagnostics
+import Glibc
 
 /// A path in a recipe: as written, and as it is opened.
 package struct RecipePath: Sendable, Equatable {
@@ -23,6 +24,17 @@ package struct RecipePath: Sendable, Equatable {
             }
         }
         return result
+    }
+
+    /// The folder `path` as seen from the folder `start`; both are below the working folder unless they are absolute.
+    static func relative(_ path: String, from start: String) -> String {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let working = getcwd(&buffer, buffer.count) == nil ? "/" : String(cString: buffer)
+        let to = RecipePath(written: path.isEmpty ? "." : path, folder: working).components
+        let from = RecipePath(written: start.isEmpty ? "." : start, folder: working).components
+        let shared = zip(to, from).prefix { $0 == $1 }.count
+        let steps = Array(repeating: "..", count: from.count - shared) + to.dropFirst(shared)
+        return steps.isEmpty ? "." : steps.joined(separator: "/")
     }
 
     /// Whether `other` is this path or lies below it.

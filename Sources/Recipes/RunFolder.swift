@@ -12,14 +12,16 @@ package enum RunCode: String, DiagnosticCode, CaseIterable {
     case missing = "E-RUN-MISSING"
     /// A checkpoint's state cannot be read by this version.
     case checkpoint = "E-RUN-CHECKPOINT"
-    /// What a resumed run was made of has changed.
+    /// What a resumed or repeated run was made of has changed.
     case drift = "E-RUN-DRIFT"
+    /// A repeated run came out otherwise.
+    case replay = "E-RUN-REPLAY"
 
     package var exit: ExitStatus {
         switch self {
         case .exists: .cannotCreate
         case .missing: .missingInput
-        case .checkpoint: .badData
+        case .checkpoint, .replay: .badData
         case .drift: .badRecipe
         }
     }

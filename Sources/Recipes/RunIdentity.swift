@@ -19,6 +19,21 @@ struct RunIdentity {
         ])
     }
 
+    /// That of the run which `record`, a `run.json`, describes; nil if the record has another form.
+    init?(record: JSONValue) {
+        guard let recipe = record["recipe"], let base = record["base"], let data = record["data"]?.array else {
+            return nil
+        }
+        json = .object([
+            "espalier": record["espalier"] ?? .null, "recipe": Self.relevant(recipe),
+            "base_weights": base["weights_sha256"] ?? .null, "tokenizer": base["tokenizer_sha256"] ?? .null,
+            "chat_template": base["chat_template_sha256"] ?? .null,
+            "data": .array(data.map { $0["sha256"] ?? .null }),
+            "instruction_set": record["instruction_set"] ?? .null, "compute": record["compute"] ?? .null,
+            "provider": record["provider"] ?? .null,
+        ])
+    }
+
     /// Places may change, what is stored in them may not; how often things are written and looked at is free.
     private static func relevant(_ recipe: JSONValue) -> JSONValue {
         guard var all = recipe.object else { return recipe }
@@ -37,12 +52,23 @@ struct RunIdentity {
         return .object(all)
     }
 
-    /// Where this run differs from the one that `stored` describes: `recipe.train.seed: 3, now 4`.
-    func differences(from stored: JSONValue) -> [String] { Self.differences(stored, json, at: "") }
+    /// Something in which two runs are not the same.
+    struct Difference {
+        /// `recipe.train.seed`
+        let key: String
+        /// `recipe.train.seed: 3, now 4`
+        let text: String
 
-    private static func differences(_ old: JSONValue, _ new: JSONValue, at place: String) -> [String] {
+        /// Whether `name` is this key or one above it.
+        func isUnder(_ name: String) -> Bool { key == name || key.hasPrefix(name + ".") }
+    }
+
+    /// Where this run differs from the one that `stored` describes.
+    func differences(from stored: JSONValue) -> [Difference] { Self.differences(stored, json, at: "") }
+
+    private static func differences(_ old: JSONValue, _ new: JSONValue, at place: String) -> [Difference] {
         guard let before = old.object, let after = new.object else {
-            return old == new ? [] : ["\(place): \(short(old)), now \(short(new))"]
+            return old == new ? [] : [Difference(key: place, text: "\(place): \(short(old)), now \(short(new))")]
         }
         let keys = before.keys + after.keys.filter { before[$0] == nil }
         return keys.flatMap { key in

@@ -16,6 +16,8 @@ struct RunPosition {
     var best: (step: Int, loss: Double)?
     /// The step of the checkpoint from which this process went on.
     var resumedFrom: Int?
+    /// What had changed when the run went on, and was allowed to.
+    var drift: [String] = []
 
     init() {}
 
@@ -28,6 +30,7 @@ struct RunPosition {
         if let best = state["best"], let step = best["step"]?.integer, let loss = best["loss"]?.number {
             self.best = (step, loss)
         }
+        drift = state["drift"]?.array?.compactMap(\.string) ?? []
     }
 
     func state(_ memory: MemoryPlan, _ identity: RunIdentity) -> JSONValue {
@@ -35,7 +38,7 @@ struct RunPosition {
             "tokens": .integer(tokens), "last_loss": .number(lastLoss), "train_seconds": .number(trainSeconds),
             "metrics_bytes": .integer(metricsBytes),
             "best": best.map { .object(["step": .integer($0.step), "loss": .number($0.loss)]) } ?? .null,
-            "memory": memory.json, "identity": identity.json,
+            "memory": memory.json, "identity": identity.json, "drift": .array(drift.map(JSONValue.string)),
         ])
     }
 

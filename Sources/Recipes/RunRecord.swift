@@ -13,11 +13,13 @@ struct RunRecord {
     let parameters: Int
     let totalSteps: Int
     let summary: TrainingRun.Summary
+    /// The recipe's folder, from which its paths start, as seen from the run's folder.
+    let recipeFolder: String
 
     var json: JSONValue {
         let recipe = preparation.recipe
         return .object([
-            "espalier": .string(Version.current), "recipe": recipe.json,
+            "espalier": .string(Version.current), "recipe": recipe.json, "recipe_folder": .string(recipeFolder),
             "base": .object([
                 "architecture": .string(preparation.base.decoder.spec.architecture),
                 "weights_sha256": .string(digests.weights), "tokenizer_sha256": .string(digests.tokenizer),
@@ -40,6 +42,7 @@ struct RunRecord {
             "peak_bytes": .integer(summary.peakBytes), "memory": summary.memory.json,
             "final_loss": .number(summary.lastLoss),
             "resumed_from": summary.resumedFrom.map(JSONValue.integer) ?? .null,
+            "bit_exact": .bool(summary.drift.isEmpty), "drift": .array(summary.drift.map(JSONValue.string)),
         ])
     }
 }

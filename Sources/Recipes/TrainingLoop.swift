@@ -22,8 +22,11 @@ struct TrainingLoop: ~Copyable {
     private let secondsBefore: Double
     private let tokensBefore: Int
     private let stepsBefore: Int
+    private let writer: CheckpointWriter
     /// The step of the last checkpoint, and when it was.
     private var saved: (step: Int, time: ContinuousClock.Instant)
+    /// Whether a checkpoint is being written.
+    private var isSaving = false
     private var failedSaves = 0
 
     var step: Int { trainer.stepCount }
@@ -43,7 +46,10 @@ struct TrainingLoop: ~Copyable {
         start = clock.now
         (secondsBefore, tokensBefore, stepsBefore) = (position.trainSeconds, position.tokens, trainer.stepCount)
         saved = (trainer.stepCount, start)
+        writer = CheckpointWriter(training.store)
     }
+
+    deinit { writer.wait() }
 
     /// - Returns: false if it was asked to stop before the end.
     mutating func run(
@@ -62,14 +68,15 @@ struct TrainingLoop: ~Copyable {
                 }
                 let isLast = step == total
                 if shouldStop(), !isLast {
-                    try save(isFinal: true, report: report)
+                    try saveAndWait(report: report)
                     return false
                 }
+                try noteSaved(waiting: false, report: report)
                 // The end itself needs no checkpoint, unless more steps were planned.
-                if isDue(train), !isLast { try save(isFinal: false, report: report) }
+                if isDue(train), !isLast { try save(report: report) }
             }
         }
-        if total < planned, saved.step < step { try save(isFinal: true, report: report) }
+        if total < planned { try saveAndWait(report: report) } else { try noteSaved(waiting: true, report: report) }
         try metrics.append([
             "done": .bool(true), "steps": .integer(step), "train_seconds": .number(position.trainSeconds),
             "peak_bytes": .integer(ProcessMemory.peakResidentBytes),
@@ -102,7 +109,7 @@ struct TrainingLoop: ~Copyable {
         report(.evaluated(step: step, loss: loss))
         guard loss < position.best?.loss ?? .infinity else { return }
         position.best = (step, loss)
-        if step < total { try save(isFinal: false, report: report) }
+        if step < total { try save(report: report) }
     }
 
     private func isDue(_ train: Recipe.Train) -> Bool {
@@ -111,26 +118,54 @@ struct TrainingLoop: ~Copyable {
         return train.checkpointMinutes.map { (clock.now - saved.time).inSeconds >= 60 * $0 } ?? false
     }
 
-    /// Saves the state after the last step. One failure is reported and made good after the next step; a second one in
-    /// a row, or one at the end, ends the run.
-    private mutating func save(isFinal: Bool, report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
-        let begin = clock.now
+    /// Begins to save the state after the last step, when what is being saved is.
+    private mutating func save(report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
+        try noteSaved(waiting: true, report: report)
+        guard saved.step < step else { return }
         do throws(Diagnostic) {
             try metrics.sync()
-            position.metricsBytes = metrics.count
-            try training.store.publish(
+        } catch { return try noteFailure(error, report: report) }
+        position.metricsBytes = metrics.count
+        writer.begin(
+            .init(
                 step: step, tensors: trainer.stateTensors(), state: position.state(memory, training.identity),
-                best: position.best?.step)
-        } catch {
-            failedSaves += 1
-            guard failedSaves < 2, !isFinal else {
-                var error = error
-                if error.fix == nil { error.fix = "The run goes on with --resume after step \(saved.step)" }
-                throw error
-            }
-            return report(.notSaved(error))
+                best: position.best?.step))
+        isSaving = true
+    }
+
+    /// The save at the end of this process's work.
+    private mutating func saveAndWait(report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
+        try save(report: report)
+        // What failed is tried once more, as it is between steps.
+        try noteSaved(waiting: true, report: report)
+        guard saved.step < step else { return }
+        try save(report: report)
+        try noteSaved(waiting: true, report: report)
+    }
+
+    /// Takes note of a save that has ended.
+    private mutating func noteSaved(
+        waiting: Bool, report: (TrainingRun.Event) -> Void
+    ) throws(Diagnostic) {
+        guard isSaving else { return }
+        if waiting { writer.wait() }
+        guard let outcome = writer.outcome() else { return }
+        isSaving = false
+        if let error = outcome.error { return try noteFailure(error, report: report) }
+        (failedSaves, saved) = (0, (outcome.step, clock.now))
+        report(.saved(step: outcome.step, seconds: outcome.seconds))
+    }
+
+    /// One failure is reported and made good after the next step; a second one in a row ends the run.
+    private mutating func noteFailure(
+        _ error: Diagnostic, report: (TrainingRun.Event) -> Void
+    ) throws(Diagnostic) {
+        failedSaves += 1
+        guard failedSaves < 2 else {
+            var error = error
+            if error.fix == nil { error.fix = "The run goes on with --resume after step \(saved.step)" }
+            throw error
         }
-        (failedSaves, saved) = (0, (step, clock.now))
-        report(.saved(step: step, seconds: (saved.time - begin).inSeconds))
+        report(.notSaved(error))
     }
 }

@@ -66,6 +66,8 @@ package struct TrainingRun {
         package let folder: String
         package let adapterDigest: String
         package let resumedFrom: Int?
+        /// What had changed when the run went on, and was allowed to.
+        let drift: [String]
     }
 
     /// - Throws: what digests need to read.
@@ -85,20 +87,23 @@ package struct TrainingRun {
     /// - Parameters:
     ///   - isResuming: whether to go on from the newest checkpoint of the folder, to the bit as if there had been no
     ///     interruption.
+    ///   - allowedDrift: what may have changed since the checkpoint, by its key or one above it; the record then says
+    ///     for good that the run is not to the bit what one without an interruption gives.
+    ///   - cut: the way that a run to be repeated was computed in.
     ///   - shouldStop: asked after every step; if true, the state is saved and the run ends without an adapter.
     /// - Throws: `drift` if the run was made of something else, `damaged` if no checkpoint is whole, `diverged`, errors of
     ///   writing; the folder then has no adapter, and the last checkpoint is as it was.
     package func run(
-        maximumSteps: Int? = nil, isResuming: Bool = false, shouldStop: () -> Bool = { false },
-        report: (Event) -> Void
+        maximumSteps: Int? = nil, isResuming: Bool = false, allowedDrift: [String] = [], cut: MemoryPlan.Cut? = nil,
+        shouldStop: () -> Bool = { false }, report: (Event) -> Void
     ) throws(Diagnostic) -> Outcome {
         let recipe = preparation.recipe
         let checkpoint = isResuming ? try store.newest { report(.damaged(name: $0, newName: $1)) } : nil
         var position = RunPosition()
-        if let checkpoint { position = try self.position(of: checkpoint) }
+        if let checkpoint { position = try self.position(of: checkpoint, allowedDrift: allowedDrift) }
         let config = try PEFTConfig(recipe)
         let adapter = try preparation.base.decoder.attachNewAdapter(config, seed: recipe.train.seed, in: workspace)
-        let cut = checkpoint.flatMap { MemoryPlan.Cut($0.state["memory"]) }
+        let cut = checkpoint.flatMap { MemoryPlan.Cut($0.state["memory"]) } ?? cut
         let memory = try MemoryPlan(preparation, adapter: adapter, cut: cut, in: workspace)
         let planned = preparation.totalSteps
         var trainer = Trainer(
@@ -120,25 +125,31 @@ package struct TrainingRun {
             steps: loop.step, lastLoss: loop.position.lastLoss, trainSeconds: loop.position.trainSeconds,
             tokensPerSecond: Double(loop.position.tokens) / max(loop.position.trainSeconds, 1e-9),
             peakBytes: ProcessMemory.peakResidentBytes, memory: memory, folder: folder.path, adapterDigest: digest,
-            resumedFrom: position.resumedFrom)
+            resumedFrom: position.resumedFrom, drift: position.drift)
         try folder.writeRecord(
             RunRecord(
                 preparation: preparation, digests: digests, workspace: workspace, parameters: adapter.parameterCount,
-                totalSteps: planned, summary: summary))
+                totalSteps: planned, summary: summary,
+                recipeFolder: RecipePath.relative(recipe.folder, from: folder.path)))
         return .finished(summary)
     }
 
     /// - Throws: `drift` with every difference between this run and the checkpoint's.
-    private func position(of checkpoint: Checkpoint) throws(Diagnostic) -> RunPosition {
+    private func position(
+        of checkpoint: Checkpoint, allowedDrift: [String]
+    ) throws(Diagnostic) -> RunPosition {
         guard let stored = checkpoint.state["identity"] else { throw RunPosition.unreadable(checkpoint.path) }
         let differences = identity.differences(from: stored)
-        guard differences.isEmpty else {
+        let refused = differences.filter { difference in !allowedDrift.contains { difference.isUnder($0) } }
+        guard refused.isEmpty else {
             throw Diagnostic(
-                RunCode.drift, file: checkpoint.path, found: differences.joined(separator: "; "),
+                RunCode.drift, file: checkpoint.path, found: refused.map(\.text).joined(separator: "; "),
                 expected: "what the run was begun with",
-                fix: "Put it back to go on, or start another run with --fresh or another folder")
+                fix: "Put it back to go on, start another run, or give --allow-drift with the key")
         }
-        return try RunPosition(checkpoint.state, step: checkpoint.step, file: checkpoint.path)
+        var position = try RunPosition(checkpoint.state, step: checkpoint.step, file: checkpoint.path)
+        position.drift += differences.map(\.text)
+        return position
     }
 
     /// Held-out rows for the loss during training; none where the recipe does not ask for it.

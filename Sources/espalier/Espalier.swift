@@ -1,5 +1,6 @@
 import ArgumentParser
 import Diagnostics
+import Formats
 import Glibc
 import Recipes
 
@@ -17,6 +18,7 @@ struct Espalier: ParsableCommand {
         version: "espalier \(Version.current)",
         subcommands: [
             DoctorCommand.self, InspectCommand.self, PlanCommand.self, PreviewCommand.self, TrainCommand.self,
+            ReplayCommand.self,
             EvaluateCommand.self, GenerateCommand.self, MergeCommand.self, TokenizeCommand.self, RenderCommand.self,
             ParityCommand.self,
             BenchCommand.self,
@@ -26,6 +28,7 @@ struct Espalier: ParsableCommand {
     static func main() {
         // A reader that closes its end of a pipe is an error of writing, not a signal.
         signal(SIGPIPE, SIG_IGN)
+        MappedFile.reportFaults()
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {
             var command = try parseAsRoot(arguments)

@@ -28,6 +28,13 @@ struct TrainCommand: ParsableCommand {
     @Flag(help: "Go on from the newest checkpoint in the folder.")
     var resume = false
 
+    @Option(
+        help: """
+            With --resume: go on although this key has changed since, such as recipe.train.learning_rate; the record says \
+            for good that the run is not exact to the bit. May be given again.
+            """)
+    var allowDrift: [String] = []
+
     @Flag(help: "Replace the run in the folder.")
     var fresh = false
 
@@ -38,6 +45,7 @@ struct TrainCommand: ParsableCommand {
 
     func validate() throws {
         if let maxSteps, maxSteps < 1 { throw ValidationError("--max-steps takes 1 or more") }
+        if !resume, !allowDrift.isEmpty { throw ValidationError("--allow-drift goes with --resume") }
         if resume, fresh { throw ValidationError("--resume and --fresh exclude each other") }
     }
 
@@ -54,7 +62,8 @@ struct TrainCommand: ParsableCommand {
         var progress = ProgressLine()
         Interruption.install()
         let outcome = try training.run(
-            maximumSteps: maxSteps, isResuming: resume, shouldStop: { Interruption.signal != nil },
+            maximumSteps: maxSteps, isResuming: resume, allowedDrift: allowDrift,
+            shouldStop: { Interruption.signal != nil },
             report: { progress.show($0) })
         progress.finish()
         switch outcome {

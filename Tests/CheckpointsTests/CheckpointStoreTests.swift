@@ -54,8 +54,13 @@ import Testing
 
     @Test func onlyTheOwnerMayReadThem() throws {
         try publish(1)
-        let mode = try FileManager.default.attributesOfItem(atPath: folder + "/step-000001")[.posixPermissions]
-        #expect(mode as? Int == 0o700)
+        func mode(_ name: String) throws -> Int? {
+            try FileManager.default.attributesOfItem(atPath: folder + name)[.posixPermissions] as? Int
+        }
+        #expect(try mode("/step-000001") == 0o700)
+        for file in ["manifest.json", "state.json", "state.safetensors"] {
+            #expect(try mode("/step-000001/" + file) == 0o600)
+        }
     }
 
     @Test func leftoversOfAKilledProcessGo() throws {

@@ -102,6 +102,69 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: recipe.folder.path("signalled/adapter")))
     }
 
+    @Test func aFinishedRunIsRepeatedToTheBit() throws {
+        // It went on once, in other places and on other threads: what is repeated is the whole.
+        #expect(try train("run", ["--max-steps", "5"]).status == 0)
+        #expect(try train("run", ["--resume", "--threads", "1"]).status == 0)
+        let folder = recipe.folder.path("run")
+        let same = try CommandLine.run(["replay", folder, "--threads", "2", "--json"])
+        #expect(same.status == 0 && same.json?["same"]?.bool == true, "\(same.errors)")
+        #expect(!FileManager.default.fileExists(atPath: folder + ".replay"))
+        // Another adapter than the record's, or another loss.
+        let record = try String(contentsOfFile: folder + "/run.json", encoding: .utf8)
+        let digest = try #require(try self.record("run")["adapter"]?["sha256"]?.string)
+        _ = try recipe.folder.write(
+            record.replacing(digest, with: String(repeating: "0", count: 64)), to: "run/run.json")
+        let other = try CommandLine.run(["replay", folder])
+        #expect(other.status == 65 && other.errors.contains("error[E-RUN-REPLAY]"), "\(other.errors)")
+        #expect(other.errors.contains("the bytes of the adapter") && !other.errors.contains("metrics"))
+        try FileManager.default.removeItem(atPath: folder + ".replay")
+        // What it was made of has changed.
+        _ = try recipe.folder.write(record, to: "run/run.json")
+        _ = try recipe.folder.write(TinyRecipe.records + "\nWhere is it,card_arrival\n", to: "train.csv")
+        let changed = try CommandLine.run(["replay", folder])
+        #expect(changed.status == 78 && changed.errors.contains("error[E-RUN-DRIFT]"), "\(changed.errors)")
+        #expect(!FileManager.default.fileExists(atPath: folder + ".replay"))
+    }
+
+    @Test func whatIsAllowedToChangeIsRecordedForGood() throws {
+        #expect(try train("run", ["--max-steps", "4"]).status == 0)
+        let changed = ["--set", "train.learning_rate=0.5", "--set", "train.seed=9", "--resume"]
+        let half = try train("run", changed + ["--allow-drift", "recipe.train.learning_rate"])
+        #expect(half.status == 78 && half.errors.contains("recipe.train.seed: 3, now 9"), "\(half.errors)")
+        #expect(!half.errors.contains("learning_rate: 0.01"))
+        #expect(try train("run", changed + ["--allow-drift", "recipe.train", "--max-steps", "7"]).status == 0)
+        #expect(try train("run", changed).status == 0)
+        #expect(try record("run")["bit_exact"]?.bool == false)
+        #expect(try record("run")["drift"]?.array?.count == 2)
+        let replay = try CommandLine.run(["replay", recipe.folder.path("run")])
+        #expect(replay.status == 78 && replay.errors.contains("error[E-RUN-DRIFT]"), "\(replay.errors)")
+    }
+
+    /// Whoever shortens the base while it is mapped ends the run with its name and 74, not with a bus error.
+    @Test func aBaseThatShrinksIsNamed() throws {
+        let base = recipe.folder.path("base.gguf")
+        try FileManager.default.copyItem(atPath: Fixture.path("gguf/tiny_llama.gguf"), toPath: base)
+        let process = Process()
+        process.executableURL = CommandLine.program
+        process.arguments =
+            ["train", recipe.path, "--out", recipe.folder.path("run"), "--set", "base=base.gguf"]
+            + ["--set", "train.compute=f32", "--set", "train.epochs=100000", "--set", "train.checkpoint_every=1000000"]
+        let errors = Pipe()
+        process.standardError = errors
+        try process.run()
+        let metrics = recipe.folder.path("run/metrics.jsonl")
+        let limit = ContinuousClock.now + .seconds(60)
+        while (try? Data(contentsOf: URL(fileURLWithPath: metrics)).count) ?? 0 == 0, ContinuousClock.now < limit {
+            usleep(500)
+        }
+        #expect(truncate(base, 4096) == 0)
+        let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationReason == .exit && process.terminationStatus == 74, "\(text.suffix(400))")
+        #expect(text.contains("error[E-FILE-CHANGED] \(base): the file shrank"), "\(text.suffix(400))")
+    }
+
     @Test func whatHasChangedIsNamedAndRefused() throws {
         #expect(try train("run", ["--max-steps", "4"]).status == 0)
         let before = try adapter("run")

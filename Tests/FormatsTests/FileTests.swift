@@ -4,6 +4,17 @@ import Foundation
 import Testing
 
 @Suite struct FileTests {
+    @Test func whatDoesNotFitIsRefusedBeforeItIsWritten() throws {
+        let scratch = try ScratchFolder()
+        try checkSpace(for: 4096, at: scratch.file("not/there/yet"))
+        do {
+            try checkSpace(for: 1 << 60, at: scratch.file("not/there/yet"))
+            Issue.record("2^60 bytes fit on the disk")
+        } catch {
+            #expect(error.code as? FormatsCode == .fileWrite && error.found.contains("free"))
+        }
+    }
+
     @Test func mapsTheBytesOfAFile() throws {
         let scratch = try ScratchFolder()
         let file = try MappedFile(try scratch.write([1, 2, 3], as: "a"))

@@ -2,6 +2,7 @@ import Datasets
 import Diagnostics
 import Foundation
 import Recipes
+import StrictJSON
 import TestSupport
 import Testing
 
@@ -28,6 +29,15 @@ import Testing
         #expect(
             recipe.base.resolved.hasSuffix("/recipes/finance/../../models/smollm2-135m-instruct/model.gguf")
                 || name.hasPrefix("healthcare"))
+    }
+
+    /// A run's record can be read as a recipe again.
+    @Test(arguments: names)
+    func whatIsRecordedOfARecipeIsTheRecipe(_ name: String) throws {
+        let recipe = try recipe(name)
+        let text = try JSONValue(parsing: recipe.json.serialized()).withoutNulls.serialized()
+        let again = try Recipe(bytes: Array(text.utf8), folder: recipe.folder)
+        #expect(again == recipe && again.json == recipe.json)
     }
 
     @Test func theQuickstartListsExactlyItsLabels() throws {

@@ -1,3 +1,4 @@
+import CLinux
 package import Diagnostics
 import Glibc
 package import StrictJSON
@@ -10,9 +11,11 @@ package final class MappedFile: @unchecked Sendable {
     package let path: String
     /// The state of the file when it was mapped.
     package let identity: FileIdentity
-    /// The whole content. Reading it after the file shrank raises SIGBUS; see `verifyUnchanged`.
+    /// The whole content. Reading it after the file shrank raises SIGBUS; see `verifyUnchanged` and `reportFaults`.
     package let bytes: UnsafeRawBufferPointer
     private let descriptor: Int32
+    /// By which the signal handler knows it.
+    private let watch: Int32
 
     package var size: Int { bytes.count }
 
@@ -31,6 +34,7 @@ package final class MappedFile: @unchecked Sendable {
         self.descriptor = descriptor
         guard identity.size > 0 else {
             bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+            watch = -1
             return
         }
         guard let start = mmap(nil, identity.size, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
@@ -39,9 +43,22 @@ package final class MappedFile: @unchecked Sendable {
             throw Diagnostic(FormatsCode.fileRead, file: path, found: "cannot map the file: \(reason)")
         }
         bytes = UnsafeRawBufferPointer(start: start, count: identity.size)
+        watch = linux_watch_mapping(start, identity.size, Self.fault(path).description + "\n")
+    }
+
+    /// Ends the process with `fileChanged`'s message and status, not by a signal, where a mapped file cannot be read: it
+    /// shrank, or its disk fails. For the program's start.
+    package static func reportFaults() { linux_report_mapping_faults(FormatsCode.fileChanged.exit.rawValue) }
+
+    private static func fault(_ path: String) -> Diagnostic {
+        Diagnostic(
+            FormatsCode.fileChanged, file: path,
+            found: "the file shrank while it was in use, or its disk cannot be read",
+            expected: "a file that stays as it was opened", fix: "Let nothing write to it, and start again")
     }
 
     deinit {
+        linux_forget_mapping(watch)
         if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
         close(descriptor)
     }

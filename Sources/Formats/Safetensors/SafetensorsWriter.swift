@@ -9,11 +9,12 @@ extension SafetensorsFile {
     /// - Throws: `safetensorsTensor` for two tensors of one name or a type that the format does not have, `weightsSize`,
     ///   `weightsType`, `fileCreate`, `fileWrite`.
     package static func write(
-        _ tensors: [OutgoingTensor], metadata: [(key: String, value: String)] = [("format", "pt")], to path: String
+        _ tensors: [OutgoingTensor], metadata: [(key: String, value: String)] = [("format", "pt")], to path: String,
+        mode: UInt32 = 0o644
     ) throws(Diagnostic) {
         let ordered = try inFileOrder(tensors)
         let header = try headerBytes(ordered, metadata: metadata)
-        var file = try AtomicFile(path)
+        var file = try AtomicFile(path, mode: mode)
         try file.append(header)
         for (tensor, _) in ordered { try tensor.write(to: &file) }
         try file.publish()
