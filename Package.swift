@@ -99,7 +99,11 @@ let package = Package(
         tests("Autograd", ["TestSupport", "CKernels"]),
         tests("NN", ["TestSupport", "Autograd", "Formats", "StrictJSON"]),
         .testTarget(
-            name: "EspalierTests", dependencies: ["espalier", "TestSupport", "StrictJSON", "Formats"],
+            name: "EspalierTests",
+            dependencies: [
+                "espalier", "TestSupport", "StrictJSON", "Formats", "Diagnostics", "Models", "Tokenization", "Datasets",
+                "Checkpoints", "Training", "Recipes",
+            ],
             swiftSettings: swiftFlags),
         tests(
             "Models",

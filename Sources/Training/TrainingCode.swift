@@ -9,8 +9,6 @@ package enum TrainingCode: String, DiagnosticCode, CaseIterable {
     case diverged = "E-TRAIN-DIVERGED"
     /// A checkpoint holds the state of another adapter.
     case state = "E-TRAIN-STATE"
-    /// There is nothing to learn in the data.
-    case nothingToLearn = "E-TRAIN-NOTHING"
 
     package var exit: ExitStatus { .badData }
 }

@@ -2,6 +2,7 @@ import Datasets
 import Diagnostics
 import Foundation
 import StrictJSON
+import TestSupport
 import Testing
 
 @Suite struct RecordFileTests {
@@ -101,5 +102,29 @@ import Testing
         }
         let large = try #require(throws: Diagnostic.self) { try RecordFile(path: path, maximumBytes: 3) }
         #expect(large.code.rawValue == "E-DATA-LIMIT")
+    }
+}
+
+/// A file that somebody writes to is no data: what was read of it is neither the old nor the new.
+@Suite struct ChangingFileTests {
+    @Test func aFileThatChangesWhileItIsReadIsRefused() throws {
+        let folder = try TemporaryFolder()
+        let path = try folder.write(
+            "text\n" + String(repeating: "a line of some length\n", count: 400_000), to: "a.csv")
+        let writer = Thread {
+            guard let file = FileHandle(forWritingAtPath: path) else { return }
+            while !Thread.current.isCancelled {
+                _ = try? file.seekToEnd()
+                file.write(Data("one more\n".utf8))
+            }
+        }
+        writer.start()
+        defer { writer.cancel() }
+        let limit = ContinuousClock.now + .seconds(60)
+        var found: Diagnostic?
+        while found == nil, ContinuousClock.now < limit {
+            do { _ = try RecordFile(path: path) } catch let error as Diagnostic { found = error }
+        }
+        #expect(found?.code as? DataCode == .changed, "\(String(describing: found))")
     }
 }

@@ -32,6 +32,17 @@ struct ChatTemplateFolderTests {
         }
     }
 
+    @Test func aFileThatCannotBeReadIsAnError() throws {
+        try withFolder(["other": ""]) { folder throws in
+            try FileManager.default.createSymbolicLink(
+                atPath: folder + "/chat_template.jinja", withDestinationPath: "chat_template.jinja")
+            do {
+                _ = try ChatTemplate.load(folder: folder)
+                Issue.record("a link to itself was read")
+            } catch let error as Diagnostic { #expect(error.code as? ChatTemplateCode == .read) }
+        }
+    }
+
     @Test func readsTextsAndListsOfTheConfiguration() throws {
         try withFolder(["tokenizer_config.json": #"{"chat_template": "key"}"#]) { folder throws in
             #expect(try ChatTemplate.load(folder: folder, withTools: true)?.template.source == "key")
