@@ -8,10 +8,10 @@ TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test lint format quickstart fetch-base fetch-gemma interop references \
-	compare scaling torture clean
+	compare scaling torture torture-short fuzz clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Check Swift, install missing Debian packages (nothing if all are there)
 	@$(SCRIPTS)/setup.sh
@@ -53,6 +53,13 @@ scaling: build ## Measure a step on 128 to 8,192 tokens and draw it for the docu
 
 torture: build ## Kill a training run at any time and at every system call that writes (an hour); KILLS=n EVERY=n
 	@python3 $(SCRIPTS)/torture.py $(if $(KILLS),--kills $(KILLS)) $(if $(EVERY),--every $(EVERY))
+
+torture-short: ## A short form of it, with the program that `make test` has built (a minute)
+	@python3 $(SCRIPTS)/torture.py --espalier .build-test/release/espalier --epochs 12 --kills 15 --every 25 --states 80 \
+		--bits 20
+
+fuzz: ## Fuzz what reads files with libFuzzer and the address sanitizer; INPUT=kind SECONDS=n (all kinds, 60 s each)
+	@INPUT='$(INPUT)' SECONDS_EACH='$(SECONDS)' $(SCRIPTS)/fuzz.sh
 
 clean: ## Delete what was built; models/ and runs/ stay
 	rm -rf .build .build-* .venv-interop

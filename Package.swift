@@ -79,6 +79,15 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Autograd", "StrictJSON"], path: "Tests/TestSupport",
             swiftSettings: swiftFlags),
+        .target(
+            name: "FuzzInputs",
+            dependencies: [
+                "TestSupport", "Recipes", "Checkpoints", "Models", "Autograd", "Datasets", "Tokenization", "Formats",
+                "Batches", "StrictJSON", "Diagnostics",
+            ],
+            path: "Tests/FuzzInputs", swiftSettings: swiftFlags),
+        .testTarget(
+            name: "FuzzTests", dependencies: ["FuzzInputs", "TestSupport", "Diagnostics"], swiftSettings: swiftFlags),
         tests("StrictJSON", ["Diagnostics"]),
         tests("Checkpoints", ["Formats", "StrictJSON", "Diagnostics", "TestSupport"]),
         tests("Batches"),
@@ -114,3 +123,11 @@ let package = Package(
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx17
 )
+
+// Everything is built for libFuzzer then: only on demand (`make fuzz`).
+if Context.environment["ESPALIER_FUZZER"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "espalier-fuzzer", dependencies: ["FuzzInputs", "TestSupport", "Diagnostics"], path: "Tests/Fuzzer",
+            swiftSettings: swiftFlags))
+}

@@ -1,8 +1,9 @@
 """Stops a training run in every way that can be had, goes on with it, and demands what an uninterrupted run gives.
 
 Random kills at any time, also while a run goes on after another kill; SIGKILL at every system call that writes; a disk
-that is full, and one that fails, at each of these calls. After every stop the run must go on from a checkpoint if one
-was published, end with the same adapter and the same losses to the byte, and leave no temporary file.
+that is full, and one that fails, at each of these calls; every state of the disk that a power cut can leave; bits that
+flip in a checkpoint. After every stop the run must go on from a checkpoint if one was published, end with the same adapter
+and the same losses to the byte, and leave no temporary file.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import power_cut
 
 RECIPE = """\
 base: {base}
@@ -42,6 +45,8 @@ class Torture:
         rows = "".join(f"{text},{category}\n" for text, category in ROWS)
         (self.folder / "train.csv").write_text("text,category\n" + rows, encoding="utf-8")
         self.failures = []
+        # A control is meant to fail, and says so itself.
+        self.is_control = False
 
     def command(self, out, *extra):
         return [str(self.espalier), "train", str(self.folder / "recipe.yaml"), "--out", str(out), "--threads", "1", *extra]
@@ -90,7 +95,8 @@ class Torture:
         shutil.rmtree(out)
 
     def fail(self, name, why):
-        print(f"FAILED {name}: {why}", flush=True)
+        if not self.is_control:
+            print(f"FAILED {name}: {why}", flush=True)
         self.failures.append(name)
 
     def random_kills(self, count, seed):
@@ -128,12 +134,77 @@ class Torture:
         return len(stops)
 
 
+    def power_cuts(self, count, seed, without=()):
+        """States that a power cut can leave, of a run that checkpoints, drops old checkpoints and publishes.
+
+        With `without` the syncs of files or of folders are taken to be missing: then some state must fail.
+        """
+        self.is_control = bool(without)
+        out, log = self.folder / "cut", self.folder / "cut.txt"
+        self.run(out, before=power_cut.strace(log))
+        promised, states, seen = None, [], set()
+        truth = power_cut.replay(log, out, Path.cwd())
+        for (name, disk), (_, full) in zip(power_cut.replay(log, out, Path.cwd(), without), truth):
+            # What a sync of the folder has covered was reported as saved.
+            steps = [int(match.group(1)) for match in
+                     (re.match(rf"{re.escape(str(out))}/checkpoints/step-(\d+)$", path) for path in full.durable) if match]
+            promised = max(steps, default=None)
+            for word, state in disk.states():
+                key = hash((promised, *sorted((path, bytes(data or b"")) for path, data in state.items())))
+                if key not in seen:
+                    seen.add(key)
+                    states.append((f"{word} after {name}", promised, state))
+        shutil.rmtree(out)
+        chosen = random.Random(seed).sample(states, min(count, len(states)))
+        failures = []
+        for word, promised, state in chosen:
+            found = self.folder / "found"
+            power_cut.lay_out({path: data for path, data in state.items()}, out, found)
+            found.mkdir(exist_ok=True)
+            before = len(self.failures)
+            step = self.published(found)
+            if promised is not None and not (found / "run.json").exists() and (step or 0) < promised:
+                self.fail(f"power cut: {word}", f"checkpoint {promised} was lost")
+            self.check(f"power cut: {word}", found)
+            if len(self.failures) > before:
+                failures.append(word)
+            shutil.rmtree(found, ignore_errors=True)
+            if failures and without:
+                del self.failures[before:]
+                break
+        self.is_control = False
+        return len(states), failures
+
+    def flipped_bits(self, count, seed):
+        """One bit of the newest checkpoint: it must be found out, and the one before it used."""
+        draw, whole = random.Random(seed), self.folder / "stopped"
+        self.run(whole, "--max-steps", "8")
+        for trial in range(count):
+            out = self.folder / "flipped"
+            shutil.copytree(whole, out)
+            file = draw.choice(sorted((out / "checkpoints/step-000008").iterdir()))
+            content = bytearray(file.read_bytes())
+            bit = draw.randrange(8 * len(content))
+            content[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(content)
+            done, name = self.run(out, "--resume"), f"bit {bit} of {file.name}"
+            if done.returncode != 0 or "step-000008 is damaged" not in done.stderr:
+                self.fail(name, f"not found out: {done.returncode} {done.stderr[-200:]}")
+            elif self.result(out) != self.expected:
+                self.fail(name, "the result is another one")
+            elif json.loads((out / "run.json").read_text(encoding="utf-8"))["resumed_from"] != 6:
+                self.fail(name, "it did not go on from the checkpoint before")
+            shutil.rmtree(out)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--espalier", default=".build/release/espalier")
     parser.add_argument("--kills", type=int, default=200, help="random ones")
     parser.add_argument("--every", type=int, default=1, help="sweep every n-th system call")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--states", type=int, default=1500, help="states after a power cut")
+    parser.add_argument("--bits", type=int, default=200, help="flipped bits of a checkpoint")
+    parser.add_argument("--epochs", type=int, default=36)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="espalier-torture-") as folder:
@@ -147,6 +218,16 @@ def main():
             before = len(torture.failures)
             count = torture.sweep(injection, options.every)
             print(f"{injection} at {count} system calls, {len(torture.failures) - before} failures", flush=True)
+        count, failed = torture.power_cuts(options.states, options.seed)
+        print(f"{min(count, options.states)} of {count} states after a power cut, {len(failed)} failures", flush=True)
+        for missing in ["files", "folders"]:
+            _, failed = torture.power_cuts(options.states, options.seed, without=(missing,))
+            print(f"control: without the syncs of {missing}: {'fails' if failed else 'PASSES'}", flush=True)
+            if not failed:
+                torture.failures.append(f"control {missing}")
+        before = len(torture.failures)
+        torture.flipped_bits(options.bits, options.seed)
+        print(f"{options.bits} flipped bits, {len(torture.failures) - before} failures", flush=True)
     sys.exit(1 if torture.failures else 0)
 
 

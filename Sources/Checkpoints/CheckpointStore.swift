@@ -131,6 +131,12 @@ package struct CheckpointStore {
 
     private static let trashPrefix = ".trash-"
 
+    /// Leaves published checkpoints alone in the folder, after a power cut too: for the end of a run.
+    package func settle() throws(Diagnostic) {
+        removeUnfinished()
+        if !names().isEmpty { try syncFolder(folder) }
+    }
+
     /// Removes what a save that was killed or failed has left.
     package func removeUnfinished() {
         for name in names() where name.hasPrefix(Self.trashPrefix) || name.hasPrefix("." + Self.prefix) {

@@ -30,6 +30,8 @@ struct MetricsFile: ~Copyable {
         guard ftruncate(descriptor, bytes) == 0, lseek(descriptor, bytes, SEEK_SET) == bytes else {
             throw Diagnostic(FormatsCode.fileWrite, file: path, found: String(cString: strerror(errno)))
         }
+        // A checkpoint counts on lines of this file: its name must survive a power cut as they do.
+        try syncFolder(parentFolder(of: path))
     }
 
     deinit { _ = close(descriptor) }

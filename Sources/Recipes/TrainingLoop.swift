@@ -82,7 +82,7 @@ struct TrainingLoop: ~Copyable {
             "peak_bytes": .integer(ProcessMemory.peakResidentBytes),
         ])
         try metrics.sync()
-        training.store.removeUnfinished()
+        try training.store.settle()
         return true
     }
 

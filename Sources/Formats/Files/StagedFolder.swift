@@ -63,9 +63,9 @@ package struct StagedFolder: ~Copyable {
     }
 }
 
-/// Makes the folder `path` and those above it.
+/// Makes the folder `path` and those above it; their names survive a power cut.
 package func makeFolders(_ path: String) throws(Diagnostic) {
-    if mkdir(path, 0o777) == 0 { return }
+    if mkdir(path, 0o777) == 0 { return try syncFolder(parentFolder(of: path)) }
     switch errno {
     case EEXIST:
         var status = stat()
@@ -73,7 +73,8 @@ package func makeFolders(_ path: String) throws(Diagnostic) {
         throw Diagnostic(FormatsCode.fileCreate, file: path, found: "a file has the name", expected: "a folder")
     case ENOENT where parentFolder(of: path) != path:
         try makeFolders(parentFolder(of: path))
-        if mkdir(path, 0o777) == 0 || errno == EEXIST { return }
+        if mkdir(path, 0o777) == 0 { return try syncFolder(parentFolder(of: path)) }
+        if errno == EEXIST { return }
         fallthrough
     default:
         throw Diagnostic(FormatsCode.fileCreate, file: path, found: "cannot make the folder: \(lastError())")
