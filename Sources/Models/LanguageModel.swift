@@ -16,8 +16,10 @@ package protocol LanguageModel: Module {
     ///   - paddedLength: of the rows of a stack that pads, whose rotary embedding may go by that length; nil: by each
     ///     sequence's own.
     ///   - economy: what is computed twice, or in smaller parts, to take less memory.
+    ///   - weighting: what each prediction counts instead of the batch's weights (see `crossEntropy`).
     func loss(
-        _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64?, paddedLength: Int?, economy: MemoryEconomy
+        _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64?, paddedLength: Int?, economy: MemoryEconomy,
+        weighting: PredictionWeighting?
     ) -> CrossEntropy
 
     /// Everything about separate sequences, for comparison with another stack; it holds all scores, so it is for
@@ -49,6 +51,14 @@ package struct MemoryEconomy: Sendable, Equatable {
 }
 
 extension LanguageModel {
+    /// The loss with the batch's own weights.
+    package func loss(
+        _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64?, paddedLength: Int?, economy: MemoryEconomy
+    ) -> CrossEntropy {
+        loss(
+            batch, on: tape, dropoutKey: dropoutKey, paddedLength: paddedLength, economy: economy, weighting: nil)
+    }
+
     package var spec: DecoderSpec { backbone.spec }
 
     /// Every parameter once: a tied head is the embedding once more.

@@ -18,6 +18,9 @@ package struct Predictions: Sendable {
     package var count: Int { rows.count }
 }
 
+/// What each prediction counts in a loss, by −log p of all of them: the loss's derivative.
+package typealias PredictionWeighting = ([Float]) -> [Float]
+
 /// The weighted sum of −log p(target), in nats, and each prediction's own.
 package struct CrossEntropy {
     package let sum: Variable
@@ -30,11 +33,24 @@ package struct CrossEntropy {
 ///
 /// The [P, V] logits exist only some rows at a time, about `logitBytes` of them: each chunk is turned into its loss and
 /// its gradient, which costs no second product. Softcap as in Gemma 2: logits become cap · tanh(logits / cap).
+///
+/// - Parameter weighting: what each prediction counts, by −log p of all of them, for losses that are no sum over
+///   predictions; the weights of `predictions` are then of no account. The logits are computed once more for it.
 package func crossEntropy(
     _ hidden: Variable, head w: Parameter, bias: Parameter? = nil, lowRank: LowRankTerm? = nil,
     replaced: ReplacedColumns? = nil, predictions: Predictions, logitScale: Float = 1, softcap: Float? = nil,
-    logitBytes: Int = 64 << 20
+    logitBytes: Int = 64 << 20, weighting: PredictionWeighting? = nil
 ) -> CrossEntropy {
+    var predictions = predictions
+    if let weighting {
+        let losses = crossEntropy(
+            Variable(value: hidden.value, tape: Tape(hidden.tape.workspace, recording: false), node: nil), head: w,
+            bias: bias, lowRank: lowRank, replaced: replaced,
+            predictions: predictions, logitScale: logitScale, softcap: softcap, logitBytes: logitBytes
+        ).perPrediction
+        predictions = Predictions(
+            rows: predictions.rows, targets: predictions.targets, weights: weighting(losses))
+    }
     let tape = hidden.tape
     let workspace = tape.workspace
     let (rows, width, vocabulary) = (hidden.value.shape[0], w.shape[1], w.shape[0])

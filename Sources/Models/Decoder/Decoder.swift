@@ -37,7 +37,7 @@ package final class Decoder: LanguageModel {
 
     package func loss(
         _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64? = nil, paddedLength: Int? = nil,
-        economy: MemoryEconomy = MemoryEconomy()
+        economy: MemoryEconomy = MemoryEconomy(), weighting: PredictionWeighting? = nil
     ) -> CrossEntropy {
         let context = ForwardContext(
             batch: batch, spec: spec, workspace: tape.workspace, dropoutKey: dropoutKey,
@@ -50,7 +50,7 @@ package final class Decoder: LanguageModel {
         return crossEntropy(
             predicting, head: head.weight, lowRank: head.adapter?.term(dropoutKey: nil), replaced: headRows?.columns,
             predictions: predictions, logitScale: spec.logitScale,
-            softcap: spec.logitSoftcap, logitBytes: economy.logitBytes)
+            softcap: spec.logitSoftcap, logitBytes: economy.logitBytes, weighting: weighting)
     }
 
     package func trace(_ batch: PackedBatch, paddedLength: Int? = nil, in workspace: Workspace) -> Trace {

@@ -21,7 +21,7 @@ package final class Encoder: LanguageModel {
     /// The model must have scores (`DecoderSpec.checkLoss`), and targets must be below its number of scores.
     package func loss(
         _ batch: PackedBatch, on tape: Tape, dropoutKey: UInt64? = nil, paddedLength: Int? = nil,
-        economy: MemoryEconomy = MemoryEconomy()
+        economy: MemoryEconomy = MemoryEconomy(), weighting: PredictionWeighting? = nil
     ) -> CrossEntropy {
         guard let output = head.output else { preconditionFailure("\(spec.summary) has no loss") }
         let context = ForwardContext(
@@ -39,7 +39,7 @@ package final class Encoder: LanguageModel {
             : head.features(gatherRows(states, rows), batch, dropoutKey: dropoutKey)
         return crossEntropy(
             features, head: output.weight, bias: output.bias, predictions: predictions,
-            logitBytes: economy.logitBytes)
+            logitBytes: economy.logitBytes, weighting: weighting)
     }
 
     package func trace(_ batch: PackedBatch, paddedLength: Int? = nil, in workspace: Workspace) -> Trace {
