@@ -81,6 +81,14 @@ package struct ConversationSet: Sendable {
 package struct Dataset: Sendable {
     package var examples: [Example]
     package var ledger: Ledger
+    /// How many examples a row of training has: 2 where it is a pair, the preferred one first.
+    package let examplesPerRow: Int
+
+    package var rowCount: Int { examples.count / examplesPerRow }
+
+    package func examples(ofRow row: Int) -> ArraySlice<Example> {
+        examples[row * examplesPerRow..<(row + 1) * examplesPerRow]
+    }
 
     /// Encodes every conversation; those too long (where the policy is to drop) or without a token to learn are left out
     /// and counted.
@@ -118,10 +126,56 @@ package struct Dataset: Sendable {
         try ledger.check()
         self.examples = examples
         self.ledger = ledger
+        examplesPerRow = 1
     }
 
-    /// The tokens of every example, as packing wants them.
-    package var lengths: [Int] { examples.map(\.tokens.count) }
+    /// Encodes pairs: of each record what is preferred, and what it is preferred to. Where one of them is too long or has
+    /// nothing to learn, the pair is left out.
+    ///
+    /// - Parameters:
+    ///   - chosen, rejected: of the same records in the same order.
+    /// - Throws: as for records, and `DataCode.value` for a pair of equal completions.
+    package init(
+        chosen: ConversationSet, rejected: ConversationSet, encoder: ExampleEncoder, threads: ThreadPool? = nil
+    ) throws(Diagnostic) {
+        var ledger = chosen.ledger
+        var examples: [Example] = []
+        let sides = [chosen, rejected].map { encoder.encodeAll($0.conversations.map(\.conversation), threads: threads) }
+        for (index, (source, conversation)) in chosen.conversations.enumerated() {
+            var pair: [EncodedRecord?] = []
+            do throws(Diagnostic) {
+                for side in sides { pair.append(try side[index].get()) }
+            } catch { throw error.inFile(ledger.sources[source].name) }
+            guard let first = pair[0], let second = pair[1] else {
+                ledger.sources[source].dropped[.tooLong, default: 0] += 1
+                continue
+            }
+            guard first.example.targetCount > 0, second.example.targetCount > 0 else {
+                ledger.sources[source].dropped[.nothingSupervised, default: 0] += 1
+                continue
+            }
+            guard first.example.tokens != second.example.tokens else {
+                throw Diagnostic(
+                    DataCode.value, file: ledger.sources[source].name, at: "line \(conversation.line)",
+                    found: "a pair whose two completions are the same", expected: "two that differ",
+                    fix: "Leave the record out")
+            }
+            for record in [first, second] {
+                ledger.add(record, source: source)
+                examples.append(record.example)
+            }
+        }
+        ledger.pairs = examples.count / 2
+        try ledger.check()
+        self.examples = examples
+        self.ledger = ledger
+        examplesPerRow = 2
+    }
+
+    /// The tokens of every row, as packing wants them.
+    package var lengths: [Int] {
+        (0..<rowCount).map { row in examples(ofRow: row).reduce(0) { $0 + $1.tokens.count } }
+    }
 }
 
 extension Ledger {

@@ -37,6 +37,8 @@ package struct Ledger: Sendable, Equatable {
     package var rowsWithDoubleStart = 0
     /// Rows whose tokens are those of an earlier row.
     package var duplicates = 0
+    /// Pairs of rows, where rows are completions of which one is preferred to the other.
+    package var pairs: Int?
     /// The number of tokens of every row, in order.
     package var lengths: [Int] = []
     /// The tokens that shared prefixes save in one epoch, once the steps are known.
@@ -87,7 +89,8 @@ extension Ledger {
     package var json: JSONValue {
         let classes = histogram.map { JSONValue.object(["at_most": .integer($0.atMost), "rows": .integer($0.rows)]) }
         return .object([
-            "rows": .integer(rows), "tokens": .integer(tokens), "supervised_tokens": .integer(supervisedTokens),
+            "rows": .integer(rows), "pairs": pairs.map(JSONValue.integer) ?? .null, "tokens": .integer(tokens),
+            "supervised_tokens": .integer(supervisedTokens),
             "truncated": .integer(truncated), "duplicates": .integer(duplicates),
             "rows_that_learn_to_stop": .integer(rowsThatLearnToStop), "rows_with_bos": .integer(rowsWithStart),
             "rows_with_double_bos": .integer(rowsWithDoubleStart), "longest": .integer(lengths.max() ?? 0),
@@ -105,6 +108,7 @@ extension Ledger {
             for (reason, count) in source.orderedDrops { lines.append("  left out, \(reason.rawValue): \(count)") }
             if source.truncated > 0 { lines.append("  truncated: \(source.truncated)") }
         }
+        if let pairs { lines.append("pairs of a preferred and another completion: \(pairs)") }
         let share = tokens == 0 ? 0 : Double(supervisedTokens) * 100 / Double(tokens)
         lines.append("tokens: \(tokens), learned: \(supervisedTokens) (\(tenths(share)) %)")
         lines.append("rows that learn to stop: \(rowsThatLearnToStop) of \(rows)")

@@ -5,6 +5,7 @@ package import Diagnostics
 package import Evaluation
 package import Formats
 import Tokenization
+import Training
 import Models
 
 /// The recipe's metric on held-out rows, for the base and the adapted model on the same rows.
@@ -12,6 +13,7 @@ package struct EvaluationRun {
     private let preparation: Preparation
     private let workspace: Workspace
     private let heldOut: ConversationSet
+    private let pairs: [PreferenceBatch]
 
     package init(
         _ preparation: Preparation, data: String?, limit: Int?, in workspace: Workspace
@@ -19,6 +21,9 @@ package struct EvaluationRun {
         self.preparation = preparation
         self.workspace = workspace
         heldOut = try preparation.heldOut(file: data, limit: limit)
+        pairs =
+            preparation.recipe.evaluate?.metric == .preferenceAccuracy
+            ? try preparation.heldOutPairs(file: data, limit: limit, in: workspace) : []
     }
 
     package var rowCount: Int { heldOut.conversations.count }
@@ -51,6 +56,17 @@ package struct EvaluationRun {
                     .share(
                         metric.rawValue, base: hits(base), adapted: adapted, naiveBayes: naiveBayesHits(), seed: seed)
                 ])
+        case .preferenceAccuracy:
+            let base = preferred(pairs)
+            progress(rowCount, total)
+            var adapted: [Bool]?
+            if let adapter {
+                _ = try decoder.attach(adapter, trainable: false, in: workspace)
+                adapted = preferred(pairs)
+                progress(total, total)
+            }
+            return EvaluationReport(
+                rows: base.count, metrics: [.share(metric.rawValue, base: base, adapted: adapted, seed: seed)])
         case .loss:
             let base = try losses { progress($0, total) }
             var adapted: [(nats: Double, tokens: Double)]?
@@ -115,6 +131,15 @@ package struct EvaluationRun {
         return heldOut.conversations.map { entry in
             guard let row = row(entry.conversation) else { return false }
             return isExactMatch(bayes.label(for: row.text), row.label)
+        }
+    }
+
+    /// Whether the model as it is finds the chosen completion of each pair likelier than the other.
+    private func preferred(_ batches: [PreferenceBatch]) -> [Bool] {
+        batches.flatMap { batch in
+            let loss = preparation.base.decoder.loss(batch.packed, on: Tape(workspace, recording: false))
+            let completions = batch.completions(loss.perPrediction)
+            return (0..<batch.pairCount).map { completions[2 * $0].policy > completions[2 * $0 + 1].policy }
         }
     }
 

@@ -37,13 +37,20 @@ struct MetricsFile: ~Copyable {
     deinit { _ = close(descriptor) }
 
     mutating func append(_ step: TrainingStep, _ progress: TrainingRun.StepProgress) throws(Diagnostic) {
-        try append([
+        var line: JSONObject = [
             "step": .integer(progress.step), "loss": .number(step.loss), "learning_rate": .number(step.learningRate),
             "grad_norm": .number(Double(step.gradientNorm)), "tokens": .integer(step.rowTokens),
             "computed_tokens": .integer(step.computedTokens), "targets": .integer(step.targets),
             "tokens_per_second": .number(Double(step.rowTokens) / max(progress.seconds, 1e-9)),
             "peak_bytes": .integer(progress.peakBytes), "seconds": .number(progress.seconds),
-        ])
+        ]
+        if let preference = step.preference {
+            line["reward_accuracy"] = .number(preference.accuracy)
+            line["reward_margin"] = .number(preference.margin)
+            line["reward_chosen"] = .number(preference.chosenReward)
+            line["reward_rejected"] = .number(preference.rejectedReward)
+        }
+        try append(line)
     }
 
     mutating func append(_ object: JSONObject) throws(Diagnostic) {

@@ -5,6 +5,7 @@ package import Diagnostics
 import Formats
 package import Models
 import Tokenization
+package import Training
 
 /// A recipe with its base opened and its records read: what `plan`, `preview`, `train` and `evaluate` start from.
 package struct Preparation {
@@ -13,6 +14,8 @@ package struct Preparation {
     package let encoder: ExampleEncoder
     package let training: ConversationSet
     package let dataset: Dataset
+    /// Of every example of a pair, where its completion begins; empty for other objectives.
+    private let completionStarts: [Int]
     /// The SHA-256 of every training file, by the name that the recipe gives it.
     package let dataDigests: [(name: String, digest: String)]
 
@@ -28,9 +31,35 @@ package struct Preparation {
         training = try ConversationSet(
             files: files, mapping: recipe.data.mapping,
             filter: recipe.data.filter, requiringEveryValue: true)
-        var dataset = try Dataset(training, encoder: encoder, threads: workspace.threads)
+        var dataset = try Self.dataset(training, recipe, files, encoder, workspace)
+        completionStarts = dataset.examplesPerRow == 2 ? Self.prepareForPairs(&dataset, recipe) : []
         dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe, spec: base.decoder.spec)
         self.dataset = dataset
+    }
+
+    /// - Parameter training: with pairs, what is preferred.
+    private static func dataset(
+        _ training: ConversationSet, _ recipe: Recipe, _ files: [RecordFile], _ encoder: ExampleEncoder,
+        _ workspace: Workspace
+    ) throws(Diagnostic) -> Dataset {
+        guard let mapping = recipe.data.rejectedMapping else {
+            return try Dataset(training, encoder: encoder, threads: workspace.threads)
+        }
+        let rejected = try ConversationSet(files: files, mapping: mapping, filter: recipe.data.filter)
+        return try Dataset(chosen: training, rejected: rejected, encoder: encoder, threads: workspace.threads)
+    }
+
+    /// - Returns: where the completions begin. With ORPO what stands before them in the preferred text is learned too.
+    private static func prepareForPairs(_ dataset: inout Dataset, _ recipe: Recipe) -> [Int] {
+        let starts = dataset.examples.map { $0.weights.firstIndex { $0 != 0 } ?? 0 }
+        if case .preference(.orpo) = recipe.objective {
+            for index in stride(from: 0, to: dataset.examples.count, by: 2) {
+                for token in dataset.examples[index].tokens.indices.dropFirst() {
+                    dataset.examples[index].weights[token] = 1
+                }
+            }
+        }
+        return starts
     }
 
     package static func open(
@@ -52,20 +81,42 @@ package struct Preparation {
     /// The micro-batches of a step: as few as have at most `tokens` tokens each after prefixes are shared; a longer row
     /// is one of its own.
     package func microBatches(of step: [Int], tokens: Int) -> [PackedBatch] {
+        parts(of: step, tokens: tokens).map(\.batch)
+    }
+
+    /// The same for pairs.
+    ///
+    /// - Parameter reference: log p of every example's completion under the base, where the loss needs it.
+    func preferenceBatches(of step: [Int], tokens: Int, reference: [Double]) -> [PreferenceBatch] {
+        parts(of: step, tokens: tokens).map { rows, batch in
+            let examples = rows.flatMap { [2 * $0, 2 * $0 + 1] }
+            return PreferenceBatch(
+                batch, reference: reference.isEmpty ? [] : examples.map { reference[$0] },
+                completionStarts: examples.map { completionStarts[$0] })
+        }
+    }
+
+    private func parts(of step: [Int], tokens: Int) -> [(rows: [Int], batch: PackedBatch)] {
         let sharing = recipe.train.sharesPrefixes
-        func packed(_ rows: ArraySlice<Int>) -> PackedBatch {
-            base.decoder.spec.pack(rows.map { dataset.examples[$0] }, sharingPrefixes: sharing)
+        func packed(_ rows: ArraySlice<Int>) -> (rows: [Int], batch: PackedBatch) {
+            (
+                Array(rows),
+                base.decoder.spec.pack(rows.flatMap { dataset.examples(ofRow: $0) }, sharingPrefixes: sharing)
+            )
         }
         let whole = packed(step[...])
-        if whole.tokens.count <= tokens || step.count == 1 { return [whole] }
+        if whole.batch.tokens.count <= tokens || step.count == 1 { return [whole] }
         // Rows that begin alike come together, so that a cut separates as few of them as can be.
         let rows =
             sharing
-            ? step.sorted { dataset.examples[$0].tokens.lexicographicallyPrecedes(dataset.examples[$1].tokens) } : step
+            ? step.sorted { a, b in
+                let (first, second) = (dataset.examples(ofRow: a).first, dataset.examples(ofRow: b).first)
+                return (first?.tokens ?? []).lexicographicallyPrecedes(second?.tokens ?? [])
+            } : step
         // Long rows: there may be fewer of them than parts of this size.
-        for count in min(step.count, (whole.tokens.count + tokens - 1) / tokens)...step.count {
+        for count in min(step.count, (whole.batch.tokens.count + tokens - 1) / tokens)...step.count {
             let parts = StepPacking.parts(of: rows, lengths: dataset.lengths, count: count).map(packed)
-            if parts.allSatisfy({ $0.tokens.count <= tokens || $0.exampleCount == 1 }) { return parts }
+            if parts.allSatisfy({ $0.batch.tokens.count <= tokens || $0.rows.count == 1 }) { return parts }
         }
         return rows.indices.map { packed(rows[$0...$0]) }
     }
@@ -85,7 +136,7 @@ package struct Preparation {
     private static func savedTokens(_ dataset: Dataset, recipe: Recipe, spec: DecoderSpec) -> Int {
         guard recipe.train.sharesPrefixes else { return 0 }
         return steps(dataset, recipe: recipe, epoch: 0).reduce(0) { sum, step in
-            sum + spec.pack(step.map { dataset.examples[$0] }, sharingPrefixes: true).savedTokenCount
+            sum + spec.pack(step.flatMap { dataset.examples(ofRow: $0) }, sharingPrefixes: true).savedTokenCount
         }
     }
 
@@ -94,8 +145,11 @@ package struct Preparation {
     /// - Parameters:
     ///   - file: instead of the recipe's own.
     ///   - limit: the most rows, drawn by the recipe's rules.
+    ///   - mapping: instead of the recipe's own.
     /// - Throws: `RecipeCode` errors if the recipe has no evaluation, and what reading records throws.
-    package func heldOut(file: String? = nil, limit: Int? = nil) throws(Diagnostic) -> ConversationSet {
+    package func heldOut(
+        file: String? = nil, limit: Int? = nil, mapping: RecordMapping? = nil
+    ) throws(Diagnostic) -> ConversationSet {
         guard let evaluate = recipe.evaluate else {
             throw Diagnostic(
                 RecipeCode.missingKey, at: "evaluate", found: "no such section", expected: "evaluate: { data: FILE }",
@@ -109,7 +163,27 @@ package struct Preparation {
         } else {
             files = try Self.open(evaluate.data, evaluate.format)
         }
-        return try ConversationSet(files: files, mapping: recipe.data.mapping, filter: filter)
+        return try ConversationSet(files: files, mapping: mapping ?? recipe.data.mapping, filter: filter)
+    }
+
+    /// Held-out pairs in parts of about `microTokens` tokens.
+    ///
+    /// - Throws: as `heldOut`, and what encoding throws.
+    package func heldOutPairs(
+        file: String? = nil, limit: Int? = nil, in workspace: Workspace
+    ) throws(Diagnostic) -> [PreferenceBatch] {
+        guard let mapping = recipe.data.rejectedMapping else { return [] }
+        var pairs = try Dataset(
+            chosen: heldOut(file: file, limit: limit), rejected: heldOut(file: file, limit: limit, mapping: mapping),
+            encoder: encoder, threads: workspace.threads)
+        let starts = Self.prepareForPairs(&pairs, recipe)
+        return StepPacking.parts(of: Array(0..<pairs.rowCount), lengths: pairs.lengths, tokens: microTokens).map {
+            rows in
+            PreferenceBatch(
+                base.decoder.spec.pack(rows.flatMap { pairs.examples(ofRow: $0) }, sharingPrefixes: true),
+                reference: [],
+                completionStarts: rows.flatMap { starts[2 * $0...2 * $0 + 1] })
+        }
     }
 }
 
@@ -119,5 +193,13 @@ extension ExampleEncoder {
             tokenizer: base.tokenizer, renderer: base.renderer, stopTokens: base.stopTokens,
             maximumLength: min(recipe.train.maximumLength, base.decoder.spec.positionLimit ?? .max),
             tooLong: recipe.data.tooLong)
+    }
+}
+
+extension Recipe.Data {
+    /// With pairs, to the completion that the other one is preferred to.
+    var rejectedMapping: RecordMapping? {
+        guard let rejected, case .texts(let system, let prompt, _) = mapping.form else { return nil }
+        return RecordMapping(form: .texts(system: system, prompt: prompt, completion: rejected))
     }
 }

@@ -1,13 +1,15 @@
 import Models
 import Datasets
 package import StrictJSON
+import Training
 
 extension Recipe {
     /// The recipe with every default and override in place, keys in the recipe's own spelling; paths as written.
     package var json: JSONValue {
         .object([
             "base": .string(base.written), "base_name": baseName.map(JSONValue.string) ?? .null, "data": data.json,
-            "adapter": adapter.json, "train": train.json, "evaluate": evaluate?.json ?? .null,
+            "objective": objective.json, "adapter": adapter.json, "train": train.json,
+            "evaluate": evaluate?.json ?? .null,
             "out": .string(out.written),
         ])
     }
@@ -20,15 +22,30 @@ extension Recipe.Data {
         case .texts(let system, let prompt, let completion):
             object["system"] = system.map { .string($0.source) } ?? .null
             object["prompt"] = prompt.map { .string($0.source) } ?? .null
-            object["completion"] = .string(completion.source)
+            object[rejected == nil ? "completion" : "chosen"] = .string(completion.source)
+            object["rejected"] = rejected.map { .string($0.source) } ?? .null
         case .messages(let field): object["messages"] = .string(field)
         }
-        object["loss_on"] = strings(mapping.learnedRoles)
+        object["loss_on"] = rejected == nil ? strings(mapping.learnedRoles) : .null
         object["where"] = conditions(filter)
         object["sample"] = filter.sample.map(JSONValue.integer) ?? .null
         object["too_long"] = .string(tooLong.rawValue)
         object["labels"] = labels.isEmpty ? .null : strings(labels)
         return .object(object)
+    }
+}
+
+extension Recipe.Objective {
+    var json: JSONValue {
+        switch self {
+        case .supervised: .object(["name": .string("supervised")])
+        case .preference(.orpo(let beta)): .object(["name": .string("orpo"), "beta": .number(beta)])
+        case .preference(.dpo(let form, let beta, let smoothing)):
+            .object([
+                "name": .string("dpo"), "beta": .number(beta), "loss": .string(form.rawValue),
+                "label_smoothing": .number(smoothing),
+            ])
+        }
     }
 }
 

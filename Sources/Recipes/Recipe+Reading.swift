@@ -24,11 +24,12 @@ package struct RecipeOverride: Sendable, Equatable {
 }
 
 extension Recipe {
-    private static let topKeys = ["base", "base_name", "data", "adapter", "train", "evaluate", "out"]
+    private static let topKeys = ["base", "base_name", "data", "objective", "adapter", "train", "evaluate", "out"]
     private static let dataKeys = [
         "train", "format", "prompt", "system", "completion", "messages", "loss_on", "where", "sample", "too_long",
-        "labels",
+        "labels", "chosen", "rejected",
     ]
+    private static let objectiveKeys = ["name", "beta", "loss", "label_smoothing"]
     private static let adapterKeys = ["rank", "alpha", "dropout", "targets", "layers", "rslora", "peft"]
     private static let trainKeys = [
         "epochs", "max_steps", "learning_rate", "schedule", "warmup_steps", "batch_tokens", "micro_tokens",
@@ -40,7 +41,8 @@ extension Recipe {
 
     /// Every key with its section, for suggestions.
     private static let allKeys =
-        dataKeys.map { "data." + $0 } + adapterKeys.map { "adapter." + $0 } + trainKeys.map { "train." + $0 }
+        dataKeys.map { "data." + $0 } + objectiveKeys.map { "objective." + $0 } + adapterKeys.map { "adapter." + $0 }
+        + trainKeys.map { "train." + $0 }
         + evaluateKeys.map { "evaluate." + $0 }
 
     /// Reads and checks a recipe; no other file is touched.
@@ -85,7 +87,8 @@ extension Recipe {
         let data = try Self.section(top, "data", Self.dataKeys)
         let train = try Self.section(top, "train", Self.trainKeys)
         self.train = try Train(train)
-        self.data = try Data(data, folder: folder, seed: self.train.seed)
+        objective = try Self.objective(top)
+        self.data = try Data(data, folder: folder, objective: objective, seed: self.train.seed)
         adapter = try Adapter(try Self.section(top, "adapter", Self.adapterKeys))
         evaluate = nil
         if let node = top.node("evaluate") {
@@ -100,6 +103,20 @@ extension Recipe {
                 fix: "Add the section or remove the key")
         }
         try checkOut(top, ownPath)
+    }
+
+    /// A name, or a section with one and its settings.
+    private static func objective(_ top: SectionReader) throws(Diagnostic) -> Objective {
+        guard let node = top.node("objective") else { return .supervised }
+        guard try node.asSection() != nil else {
+            // The name alone: every setting is the default.
+            let named = RecipeNode.Entry(key: "name", keyPlace: node.place, value: node)
+            let section = try SectionReader(
+                RecipeNode(content: .section([named]), place: node.place), prefix: "objective.", known: objectiveKeys)
+            return try Objective(section)
+        }
+        return try Objective(
+            try SectionReader(node, prefix: "objective.", known: objectiveKeys, elsewhere: allKeys))
     }
 
     private static func fileError(_ error: Diagnostic) -> Diagnostic {

@@ -2,12 +2,29 @@ import Datasets
 import Diagnostics
 import Models
 import StrictJSON
+import Training
 
 extension Recipe.Data {
-    init(_ section: SectionReader, folder: String, seed: UInt64) throws(Diagnostic) {
+    init(
+        _ section: SectionReader, folder: String, objective: Recipe.Objective, seed: UInt64
+    ) throws(Diagnostic) {
         train = try section.paths("train", folder: folder)
         format = try section.choice("format", RecordFormat.self)
-        mapping = RecordMapping(form: try Self.form(section), learnedRoles: try Self.learnedRoles(section))
+        rejected = nil
+        if case .preference = objective {
+            for key in ["messages", "completion", "loss_on"] where section.node(key) != nil {
+                throw section.conflict(key, "data.\(key) with an objective for pairs", "data.chosen and data.rejected")
+            }
+            rejected = try section.template(try section.required("rejected"), "rejected")
+        } else {
+            for key in ["chosen", "rejected"] where section.node(key) != nil {
+                throw section.conflict(
+                    key, "data.\(key) without an objective for pairs", "objective: dpo or orpo, or data.completion")
+            }
+        }
+        mapping = RecordMapping(
+            form: try Self.form(section, completion: rejected == nil ? "completion" : "chosen"),
+            learnedRoles: try Self.learnedRoles(section))
         filter = RecordFilter(
             conditions: try section.conditions("where") ?? [], sample: try section.integer("sample", in: 1...Int.max),
             seed: seed)
@@ -15,7 +32,9 @@ extension Recipe.Data {
         labels = try section.strings("labels") ?? []
     }
 
-    private static func form(_ section: SectionReader) throws(Diagnostic) -> RecordMapping.Form {
+    private static func form(
+        _ section: SectionReader, completion key: String
+    ) throws(Diagnostic) -> RecordMapping.Form {
         if let node = section.node("messages") {
             for key in ["prompt", "system", "completion"] where section.node(key) != nil {
                 throw Diagnostic(
@@ -25,7 +44,7 @@ extension Recipe.Data {
             }
             return .messages(field: try section.text(node, "messages"))
         }
-        let completion = try section.template(try section.required("completion"), "completion")
+        let completion = try section.template(try section.required(key), key)
         let system = try section.node("system").map { (node) throws(Diagnostic) in
             try section.template(node, "system")
         }
@@ -47,6 +66,43 @@ extension Recipe.Data {
             throw section.wrongRange(node, "loss_on", "roles out of " + RecordMapping.roles.joined(separator: ", "))
         }
         return roles
+    }
+}
+
+extension Recipe.Objective {
+    private enum Name: String, CaseIterable { case supervised, dpo, orpo }
+
+    init(_ section: SectionReader) throws(Diagnostic) {
+        _ = try section.required("name")
+        let name = try section.choice("name", Name.self) ?? .supervised
+        let allowed: [Name: [String]] = [.dpo: ["beta", "loss", "label_smoothing"], .orpo: ["beta"]]
+        for key in ["beta", "loss", "label_smoothing"]
+        where section.node(key) != nil && allowed[name]?.contains(key) != true {
+            throw section.conflict(key, "objective.\(key) with \(name.rawValue)", "an objective that has it")
+        }
+        let beta = try section.number("beta", "more than 0") { $0 > 0 } ?? 0.1
+        switch name {
+        case .supervised: self = .supervised
+        case .orpo: self = .preference(.orpo(beta: beta))
+        case .dpo:
+            let smoothing =
+                try section.number("label_smoothing", "0 or more, less than 0.5") { $0 >= 0 && $0 < 0.5 } ?? 0
+            let form = try section.choice("loss", PreferenceLoss.DPOForm.self) ?? .sigmoid
+            if smoothing > 0, form == .hinge || form == .ipo {
+                throw section.conflict(
+                    "label_smoothing", "label smoothing with the loss \(form.rawValue)", "sigmoid or sigmoid-norm")
+            }
+            self = .preference(.dpo(form: form, beta: beta, labelSmoothing: smoothing))
+        }
+    }
+}
+
+extension SectionReader {
+    /// Two keys, or a key and a value, that do not go together.
+    func conflict(_ key: String, _ found: String, _ expected: String) -> Diagnostic {
+        Diagnostic(
+            RecipeCode.conflict, at: (node(key)?.place ?? place) + naming(key), found: found, expected: expected,
+            fix: "Remove one of the two")
     }
 }
 
@@ -153,7 +209,11 @@ extension Recipe.Evaluate {
     ) throws(Diagnostic) {
         data = try section.paths("data", folder: folder)
         format = try section.choice("format", RecordFormat.self)
-        metric = try section.choice("metric", Metric.self) ?? .exactMatch
+        metric =
+            try section.choice("metric", Metric.self) ?? (training.rejected == nil ? .exactMatch : .preferenceAccuracy)
+        if metric == .preferenceAccuracy, training.rejected == nil {
+            throw section.conflict("metric", "preference-accuracy without pairs", "an objective for pairs")
+        }
         filter = RecordFilter(
             conditions: try section.conditions("where") ?? training.filter.conditions,
             sample: try section.integer("sample", in: 1...Int.max), seed: seed,

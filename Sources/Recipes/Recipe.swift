@@ -1,6 +1,7 @@
 package import Datasets
 package import Models
 package import StrictJSON
+package import Training
 
 /// Everything that a run is told: base, data, adapter, training, evaluation, and where the results go.
 ///
@@ -11,6 +12,7 @@ package struct Recipe: Sendable, Equatable {
     /// What the adapter's files call the base; never a local path.
     package var baseName: String?
     package var data: Data
+    package var objective: Objective
     package var adapter: Adapter
     package var train: Train
     package var evaluate: Evaluate?
@@ -19,12 +21,23 @@ package struct Recipe: Sendable, Equatable {
     /// Where relative paths start; empty for the working folder.
     package let folder: String
 
+    /// What is minimised.
+    package enum Objective: Sendable, Equatable {
+        /// −log p of what is to be learned.
+        case supervised
+        /// A loss of pairs of completions.
+        case preference(PreferenceLoss)
+    }
+
     /// Which records are trained on, and how they become text.
     package struct Data: Sendable, Equatable {
         package var train: [RecipePath]
         /// nil if the files' names tell.
         package var format: RecordFormat?
+        /// With pairs, to what is preferred.
         package var mapping: RecordMapping
+        /// With pairs, the completion that the other one is preferred to.
+        package var rejected: TextTemplate?
         package var filter: RecordFilter
         package var tooLong: TooLongPolicy
         /// The answers that may be given, for tasks that choose among labels.
@@ -106,6 +119,8 @@ package struct Recipe: Sendable, Equatable {
             case exactMatch = "exact-match"
             /// Nats per token of the reference.
             case loss
+            /// The share of pairs whose chosen completion is the likelier one.
+            case preferenceAccuracy = "preference-accuracy"
         }
 
         package var data: [RecipePath]

@@ -5,6 +5,19 @@ import Formats
 import StrictJSON
 import Training
 
+/// Rows whose loss is looked at during training.
+enum HeldOutRows {
+    case records([PackedBatch])
+    case pairs([PreferenceBatch], PreferenceLoss)
+
+    var isEmpty: Bool {
+        switch self {
+        case .records(let batches): batches.isEmpty
+        case .pairs(let batches, _): batches.isEmpty
+        }
+    }
+}
+
 /// The steps of a run from where it stands: trains, logs, looks at held-out rows and saves.
 struct TrainingLoop: ~Copyable {
     private let training: TrainingRun
@@ -12,7 +25,9 @@ struct TrainingLoop: ~Copyable {
     private let planned: Int
     /// Where this loop ends.
     let total: Int
-    private let heldOut: [PackedBatch]
+    private let heldOut: HeldOutRows
+    /// log p of every completion under the base, where the objective needs it.
+    private let reference: [Double]
     private var trainer: Trainer
     private(set) var position: RunPosition
     private var metrics: MetricsFile
@@ -33,7 +48,7 @@ struct TrainingLoop: ~Copyable {
 
     init(
         _ training: TrainingRun, trainer: Trainer, memory: MemoryPlan, position: RunPosition, planned: Int, total: Int,
-        heldOut: [PackedBatch], metrics: consuming MetricsFile
+        heldOut: HeldOutRows, reference: [Double], metrics: consuming MetricsFile
     ) {
         self.training = training
         self.trainer = trainer
@@ -42,6 +57,7 @@ struct TrainingLoop: ~Copyable {
         self.planned = planned
         self.total = total
         self.heldOut = heldOut
+        self.reference = reference
         self.metrics = metrics
         start = clock.now
         (secondsBefore, tokensBefore, stepsBefore) = (position.trainSeconds, position.tokens, trainer.stepCount)
@@ -88,7 +104,14 @@ struct TrainingLoop: ~Copyable {
 
     private mutating func take(_ rows: [Int], report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
         let begin = clock.now
-        let result = try trainer.step(training.preparation.microBatches(of: rows, tokens: memory.microTokens))
+        let preparation = training.preparation
+        let result: TrainingStep
+        switch preparation.recipe.objective {
+        case .supervised: result = try trainer.step(preparation.microBatches(of: rows, tokens: memory.microTokens))
+        case .preference(let loss):
+            result = try trainer.step(
+                preparation.preferenceBatches(of: rows, tokens: memory.microTokens, reference: reference), loss)
+        }
         let now = clock.now
         let elapsed = (now - start).inSeconds
         position.tokens += result.rowTokens
@@ -104,7 +127,11 @@ struct TrainingLoop: ~Copyable {
     }
 
     private mutating func evaluate(report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
-        let loss = trainer.evaluate(heldOut)
+        let loss =
+            switch heldOut {
+            case .records(let batches): trainer.evaluate(batches)
+            case .pairs(let batches, let objective): trainer.evaluate(batches, objective)
+            }
         try metrics.append(["step": .integer(step), "evaluation_loss": .number(loss)])
         report(.evaluated(step: step, loss: loss))
         guard loss < position.best?.loss ?? .infinity else { return }

@@ -22,6 +22,8 @@ package struct TrainingRun {
     /// What is told while it runs.
     package enum Event {
         case started(totalSteps: Int, parameters: Int, memory: MemoryPlan)
+        /// The base's own log-probabilities are computed: completions done, and all.
+        case reference(done: Int, of: Int)
         /// A checkpoint was not whole and bears another name now.
         case damaged(name: String, newName: String)
         /// The run goes on after this step; nil: no checkpoint was published, so it starts with the first.
@@ -116,7 +118,8 @@ package struct TrainingRun {
         if isResuming { report(.resumed(step: checkpoint?.step)) }
         var loop = TrainingLoop(
             self, trainer: trainer, memory: memory, position: position, planned: planned,
-            total: min(planned, maximumSteps ?? planned), heldOut: try heldOutBatches(),
+            total: min(planned, maximumSteps ?? planned), heldOut: try heldOutRows(trainer),
+            reference: try references(trainer, report: report),
             metrics: try folder.metricsFile(keeping: position.metricsBytes))
         report(.started(totalSteps: loop.total, parameters: adapter.parameterCount, memory: memory))
         guard try loop.run(shouldStop: shouldStop, report: report) else { return .stopped(step: loop.step) }
@@ -153,13 +156,46 @@ package struct TrainingRun {
     }
 
     /// Held-out rows for the loss during training; none where the recipe does not ask for it.
-    private func heldOutBatches() throws(Diagnostic) -> [PackedBatch] {
-        guard preparation.recipe.train.evaluateEvery != nil, preparation.recipe.evaluate != nil else { return [] }
-        let set = try preparation.heldOut()
-        let held = try Dataset(set, encoder: preparation.encoder, threads: workspace.threads)
-        return StepPacking.parts(
-            of: Array(held.examples.indices), lengths: held.lengths, tokens: preparation.microTokens
-        ).map { part in preparation.base.decoder.spec.pack(part.map { held.examples[$0] }, sharingPrefixes: true) }
+    private func heldOutRows(_ trainer: Trainer) throws(Diagnostic) -> HeldOutRows {
+        guard preparation.recipe.train.evaluateEvery != nil, preparation.recipe.evaluate != nil else {
+            return .records([])
+        }
+        if case .preference(let loss) = preparation.recipe.objective {
+            var batches = try preparation.heldOutPairs(in: workspace)
+            guard loss.needsReference else { return .pairs(batches, loss) }
+            let values = try preparation.base.decoder.withoutAdapter { () throws(Diagnostic) in
+                batches.map { trainer.completions($0).map(\.policy) }
+            }
+            for index in batches.indices { batches[index].reference = values[index] }
+            return .pairs(batches, loss)
+        }
+        let held = try Dataset(preparation.heldOut(), encoder: preparation.encoder, threads: workspace.threads)
+        return .records(
+            StepPacking.parts(
+                of: Array(held.examples.indices), lengths: held.lengths, tokens: preparation.microTokens
+            ).map { part in
+                preparation.base.decoder.spec.pack(part.map { held.examples[$0] }, sharingPrefixes: true)
+            })
+    }
+
+    /// log p of every completion under the base: the same model with the adapter off. They are computed again when a run
+    /// goes on, to the same bits.
+    private func references(_ trainer: Trainer, report: (Event) -> Void) throws(Diagnostic) -> [Double] {
+        guard case .preference(let loss) = preparation.recipe.objective, loss.needsReference else { return [] }
+        let rows = preparation.dataset.rowCount
+        return try preparation.base.decoder.withoutAdapter { () throws(Diagnostic) in
+            var values: [Double] = []
+            for part in StepPacking.parts(
+                of: Array(0..<rows), lengths: preparation.dataset.lengths, tokens: preparation.microTokens)
+            {
+                report(.reference(done: values.count, of: 2 * rows))
+                for batch in preparation.preferenceBatches(of: part, tokens: .max, reference: []) {
+                    values += trainer.completions(batch).map(\.policy)
+                }
+            }
+            report(.reference(done: values.count, of: 2 * rows))
+            return values
+        }
     }
 }
 

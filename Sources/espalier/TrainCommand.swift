@@ -112,6 +112,14 @@ struct ProgressLine {
         case .notSaved(let error):
             finish()
             Console.note("warning: the state was not saved; \(error)")
+        case .reference(let done, let all):
+            if Console.isInteractive {
+                Console.note(
+                    "\r\u{1B}[KThe base's own log-probabilities: \(done) of \(all) completions", terminator: "")
+                isOpen = true
+            } else if done == all {
+                Console.note("The base's own log-probabilities of \(all) completions are known.")
+            }
         case .started(let steps, let parameters, let memory):
             Console.note("Training \(parameters) parameters for \(steps) steps.")
             Console.note("Predicted memory: \(memory.text).")

@@ -8,7 +8,10 @@ import Testing
 
 @Suite struct ShippedRecipesTests {
     static let root = Fixture.root.deletingLastPathComponent().deletingLastPathComponent()
-    static let names = ["finance/banking77-intents", "finance/banking77-quickstart", "healthcare/mts-dialog-section"]
+    static let names = [
+        "finance/banking77-intents", "finance/banking77-quickstart", "healthcare/mts-dialog-section",
+        "finance/banking77-preferences",
+    ]
 
     private func recipe(_ name: String) throws -> Recipe {
         try Recipe(path: Self.root.appending(path: "recipes/\(name).yaml").path)
@@ -24,7 +27,7 @@ import Testing
         let held = try ConversationSet(
             files: try evaluate.data.map { try RecordFile(path: $0.resolved) }, mapping: recipe.data.mapping,
             filter: evaluate.filter, requiringEveryValue: true)
-        let rows = [(10_003, 1540), (1769, 200), (1201, 214)][Self.names.firstIndex(of: name)!]
+        let rows = [(10_003, 1540), (1769, 200), (1201, 214), (1540, 308)][Self.names.firstIndex(of: name)!]
         #expect(training.conversations.count == rows.0 && held.conversations.count == rows.1)
         #expect(
             recipe.base.resolved.hasSuffix("/recipes/finance/../../models/smollm2-135m-instruct/model.gguf")

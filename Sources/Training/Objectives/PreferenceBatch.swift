@@ -4,7 +4,7 @@ package import Batches
 package struct PreferenceBatch: Sendable {
     package let packed: PackedBatch
     /// log p of each example's completion under the reference, in nats; empty where the loss needs none.
-    package let reference: [Double]
+    package var reference: [Double]
     /// The index of each example's first completion token; tokens before it count for the likelihood alone.
     package let completionStarts: [Int]
 
