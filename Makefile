@@ -8,7 +8,7 @@ TEST_FLAGS := -c release -Xswiftc -enable-testing --scratch-path .build-test
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test lint format quickstart fetch-base fetch-gemma interop references \
-	compare scaling torture torture-short fuzz clean
+	compare scaling torture torture-short sanitize fuzz clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ torture: build ## Kill a training run at any time and at every system call that 
 torture-short: ## A short form of it, with the program that `make test` has built (a minute)
 	@python3 $(SCRIPTS)/torture.py --espalier .build-test/release/espalier --epochs 12 --kills 15 --every 25 --states 80 \
 		--bits 20
+
+sanitize: ## The whole test suite with the address sanitizer, then with the thread sanitizer (half an hour)
+	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --sanitize=address --scratch-path .build-asan
+	TSAN_OPTIONS=halt_on_error=1 $(SWIFT) test --sanitize=thread --scratch-path .build-tsan
 
 fuzz: ## Fuzz what reads files with libFuzzer and the address sanitizer; INPUT=kind SECONDS=n (all kinds, 60 s each)
 	@INPUT='$(INPUT)' SECONDS_EACH='$(SECONDS)' $(SCRIPTS)/fuzz.sh

@@ -102,7 +102,7 @@ let package = Package(
         tests("Datasets", ["TestSupport", "Autograd", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         tests(
             "Recipes",
-            ["TestSupport", "Datasets", "Evaluation", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
+            ["TestSupport", "NN", "Datasets", "Evaluation", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         tests("Evaluation", ["TestSupport", "Datasets", "StrictJSON", "Diagnostics"]),
         tests("CKernels", ["TestSupport", "Autograd"]),
         tests("Autograd", ["TestSupport", "CKernels"]),

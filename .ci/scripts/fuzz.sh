@@ -10,7 +10,7 @@ swift build -c release --product espalier-fuzzer --scratch-path .build-fuzz --sa
 
 program=$PWD/.build-fuzz/release/espalier-fuzzer
 # Asked for a kind that there is not, it names those that there are.
-kinds=${INPUT:-$(ESPALIER_FUZZ_INPUT='' "$program" 2>&1 | sed -n 's/.*none of //; s/,//gp' || true)}
+kinds=${INPUT:-$(ESPALIER_FUZZ_INPUT='' "$program" 2>&1 | sed -n '/is none of/ { s/.*is none of //; s/,//g; p; q }' || true)}
 failed=0
 for kind in $kinds; do
   findings=.build-fuzz/findings/$kind

@@ -25,12 +25,15 @@ package struct CheckpointStore {
     static let tensorsName = "state.safetensors"
     static let stateName = "state.json"
 
+    /// The folder of the run.
+    package let run: String
     private let folder: String
     /// How many of the newest stay.
     private let kept: Int
 
     /// - Parameter kept: at least 2, so that a damaged one is not the only one.
     package init(inRun run: String, keeping kept: Int) {
+        self.run = run
         folder = joinPath(run, "checkpoints")
         self.kept = max(2, kept)
     }
@@ -59,6 +62,16 @@ package struct CheckpointStore {
                 expected: "a whole one", fix: "Start again with --fresh")
         }
         return nil
+    }
+
+    /// The checkpoint of a step.
+    ///
+    /// - Throws: `damaged` if it is not there, or not as it was written.
+    package func checkpoint(step: Int) throws(Diagnostic) -> Checkpoint {
+        if let checkpoint = checked(Self.name(step), step) { return checkpoint }
+        throw Diagnostic(
+            CheckpointCode.damaged, file: joinPath(folder, Self.name(step)), found: "no whole checkpoint",
+            expected: "that of step \(step)", fix: "Go on with --resume, or start again with --fresh")
     }
 
     private func checked(_ name: String, _ step: Int) -> Checkpoint? {

@@ -8,6 +8,20 @@ package struct AdamW {
     package var beta2: Double
     package var epsilon: Double
     package var weightDecay: Double
+    /// What sets a parameter apart from the others.
+    package struct Group: Sendable, Equatable {
+        /// Its learning rate is the schedule's times this.
+        package var rateFactor: Double
+        /// Whether it decays.
+        package var decays: Bool
+
+        package init(rateFactor: Double = 1, decays: Bool = true) {
+            (self.rateFactor, self.decays) = (rateFactor, decays)
+        }
+    }
+
+    /// The group of each parameter, in their order; empty: all are alike.
+    package var groups: [Group] = []
     /// Gradients longer than this are shortened to it; nil: never.
     package var maximumNorm: Float?
 
@@ -44,13 +58,10 @@ package struct AdamW {
         let norm = scale * gradientNorm(parameters, in: workspace)
         // As torch.nn.utils.clip_grad_norm_ does it, its 1e-6 included.
         let clip = maximumNorm.map { min(1, $0 / (norm + 1e-6)) } ?? 1
-        let factors = ek_adamw_factors(
-            keep: Float(1 - learningRate * weightDecay),
-            step: Float(learningRate / (1 - pow(beta1, Double(stepCount)))), first_rate: Float(1 - beta1),
-            second_keep: Float(beta2), second_rate: Float(1 - beta2),
-            second_root: Float((1 - pow(beta2, Double(stepCount))).squareRoot()), epsilon: Float(epsilon))
+        precondition(groups.isEmpty || groups.count == parameters.count, "the groups belong to other parameters")
         for (index, parameter) in parameters.enumerated() {
             let count = parameter.shape.count
+            let factors = factors(groups.isEmpty ? Group() : groups[index], learningRate: learningRate)
             parameter.update(in: workspace) { value, gradient in
                 firstMoments[index].update(in: workspace) { first in
                     secondMoments[index].update(in: workspace) { second in
@@ -66,6 +77,15 @@ package struct AdamW {
             parameter.clearGradient()
         }
         return norm
+    }
+
+    private func factors(_ group: Group, learningRate: Double) -> ek_adamw_factors {
+        let rate = learningRate * group.rateFactor
+        return ek_adamw_factors(
+            keep: Float(1 - (group.decays ? rate * weightDecay : 0)),
+            step: Float(rate / (1 - pow(beta1, Double(stepCount)))), first_rate: Float(1 - beta1),
+            second_keep: Float(beta2), second_rate: Float(1 - beta2),
+            second_root: Float((1 - pow(beta2, Double(stepCount))).squareRoot()), epsilon: Float(epsilon))
     }
 
     /// Puts back the state of a run after `stepCount` steps.

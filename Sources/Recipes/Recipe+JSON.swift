@@ -1,4 +1,5 @@
 import Models
+import NN
 import Datasets
 package import StrictJSON
 import Training
@@ -70,18 +71,24 @@ extension Recipe.Train {
         let steps: JSONObject = [
             "epochs": .integer(epochs), "max_steps": maximumSteps.map(JSONValue.integer) ?? .null,
             "learning_rate": .number(learningRate), "schedule": .string(schedule.rawValue),
-            "warmup_steps": .integer(warmupSteps), "batch_tokens": .integer(batchTokens),
+            "warmup_steps": .integer(warmupSteps),
+            "min_learning_rate": minimumRate > 0 ? .number(minimumRate) : .null,
+            "decay_steps": decaySteps.map(JSONValue.integer) ?? .null, "lora_plus_ratio": .number(loraPlusRatio),
+            "head_learning_rate": headLearningRate.map(JSONValue.number) ?? .null,
+            "batch_tokens": .integer(batchTokens),
             "micro_tokens": microTokens.map(JSONValue.integer) ?? .null, "max_length": .integer(maximumLength),
             "max_memory": maximumMemory.map(JSONValue.integer) ?? .null,
             "seed": .integer(Int(seed)),
         ]
         let optimizer: JSONObject = [
             "weight_decay": .number(weightDecay), "betas": .array([.number(betas.0), .number(betas.1)]),
-            "epsilon": .number(epsilon), "clip": clip.map(JSONValue.number) ?? .null,
+            "epsilon": .number(epsilon), "clip": clip.map(JSONValue.number) ?? .string("none"),
             "checkpoint_every": .integer(checkpointEvery),
             "checkpoint_minutes": checkpointMinutes.map(JSONValue.number) ?? .null,
             "checkpoints_kept": .integer(checkpointsKept),
-            "evaluate_every": evaluateEvery.map(JSONValue.integer) ?? .null, "compute": .string(compute.rawValue),
+            "evaluate_every": evaluateEvery.map(JSONValue.integer) ?? .null,
+            "patience": patience.map(JSONValue.integer) ?? .null, "keep": .string(keep.rawValue),
+            "watchdog": .bool(hasWatchdog), "compute": .string(compute.rawValue),
             "provider": .string(provider.rawValue), "base_encoding": .string(baseEncoding.rawValue),
             "share_prefixes": .bool(sharesPrefixes),
         ]

@@ -35,7 +35,8 @@ extension Recipe {
         "epochs", "max_steps", "learning_rate", "schedule", "warmup_steps", "batch_tokens", "micro_tokens",
         "max_memory", "max_length", "seed", "weight_decay", "betas", "epsilon", "clip", "checkpoint_every",
         "checkpoint_minutes", "checkpoints_kept",
-        "evaluate_every", "compute", "provider", "base_encoding", "share_prefixes",
+        "evaluate_every", "compute", "provider", "base_encoding", "share_prefixes", "min_learning_rate",
+        "decay_steps", "lora_plus_ratio", "head_learning_rate", "patience", "keep", "watchdog",
     ]
     private static let evaluateKeys = ["data", "format", "metric", "where", "sample", "limit", "max_new_tokens"]
 

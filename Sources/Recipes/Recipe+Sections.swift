@@ -1,6 +1,7 @@
 import Datasets
 import Diagnostics
 import Models
+import NN
 import StrictJSON
 import Training
 
@@ -152,8 +153,21 @@ extension Recipe.Train {
         epochs = try section.integer("epochs", in: 1...100_000) ?? 1
         maximumSteps = try section.integer("max_steps", in: 1...Int.max)
         learningRate = try section.number("learning_rate", "more than 0, at most 1") { $0 > 0 && $0 <= 1 } ?? 2e-4
-        schedule = try section.choice("schedule", Schedule.self) ?? .cosine
+        schedule = try section.choice("schedule", LearningRateSchedule.Shape.self) ?? .cosine
         warmupSteps = try section.integer("warmup_steps", in: 0...Int.max) ?? 5
+        minimumRate = try section.number("min_learning_rate", "0 or more, at most 1") { $0 >= 0 && $0 <= 1 } ?? 0
+        decaySteps = try section.integer("decay_steps", in: 1...Int.max)
+        if section.node("min_learning_rate") != nil, schedule == .constant || schedule == .linear {
+            throw section.conflict(
+                "min_learning_rate", "a minimum with the schedule \(schedule.rawValue)", "cosine or warmup-stable-decay"
+            )
+        }
+        if decaySteps != nil, schedule != .warmupStableDecay {
+            throw section.conflict(
+                "decay_steps", "decay steps with the schedule \(schedule.rawValue)", "warmup-stable-decay")
+        }
+        loraPlusRatio = try section.number("lora_plus_ratio", "1 or more, at most 1000") { $0 >= 1 && $0 <= 1000 } ?? 1
+        headLearningRate = try section.number("head_learning_rate", "more than 0, at most 1") { $0 > 0 && $0 <= 1 }
         let length = try section.integer("max_length", in: 2...Self.maximumTokens)
         let batch = try section.integer("batch_tokens", in: 2...Self.maximumTokens)
         maximumLength = length ?? min(512, batch ?? 512)
@@ -175,6 +189,13 @@ extension Recipe.Train {
         checkpointMinutes = try section.number("checkpoint_minutes", "more than 0") { $0 > 0 }
         checkpointsKept = try section.integer("checkpoints_kept", in: 2...1000) ?? 2
         evaluateEvery = try section.integer("evaluate_every", in: 1...Int.max)
+        patience = try section.integer("patience", in: 1...Int.max)
+        keep = try section.choice("keep", Keep.self) ?? .last
+        hasWatchdog = try section.bool("watchdog") ?? true
+        for (key, isSet) in [("patience", patience != nil), ("keep", keep == .best)] where isSet && evaluateEvery == nil
+        {
+            throw section.conflict(key, "train.\(key) without train.evaluate_every", "an interval of evaluations")
+        }
         compute = try section.choice("compute", Compute.self) ?? .auto
         provider = try section.choice("provider", Provider.self) ?? .auto
         baseEncoding = try section.choice("base_encoding", BaseEncoding.self) ?? .automatic

@@ -1,5 +1,6 @@
 package import Datasets
 package import Models
+package import NN
 package import StrictJSON
 package import Training
 
@@ -67,8 +68,12 @@ package struct Recipe: Sendable, Equatable {
     }
 
     package struct Train: Sendable, Equatable {
-        package enum Schedule: String, Sendable, CaseIterable {
-            case cosine, linear, constant
+        /// Which state of the adapter a run leaves behind.
+        package enum Keep: String, Sendable, CaseIterable {
+            /// That after the last step.
+            case last
+            /// That with the lowest held-out loss.
+            case best
         }
 
         package enum Compute: String, Sendable, CaseIterable {
@@ -84,8 +89,16 @@ package struct Recipe: Sendable, Equatable {
         /// Where training ends even if the epochs are not done.
         package var maximumSteps: Int?
         package var learningRate: Double
-        package var schedule: Schedule
+        package var schedule: LearningRateSchedule.Shape
         package var warmupSteps: Int
+        /// What the schedule falls to.
+        package var minimumRate: Double
+        /// The last steps of `warmup-stable-decay`, which fall; nil: a tenth of all.
+        package var decaySteps: Int?
+        /// How many times faster B learns than A.
+        package var loraPlusRatio: Double
+        /// Of modules that are trained in full; nil: as everything else.
+        package var headLearningRate: Double?
         /// The tokens of a step's rows before any prefix is shared.
         package var batchTokens: Int
         /// The tokens that are computed at once; nil if memory decides.
@@ -106,6 +119,11 @@ package struct Recipe: Sendable, Equatable {
         package var checkpointsKept: Int
         /// Steps between two evaluations during training; nil for none.
         package var evaluateEvery: Int?
+        /// Evaluations in a row without a lower held-out loss after which training ends; nil: never.
+        package var patience: Int?
+        package var keep: Keep
+        /// Whether a loss that grows or does not move ends the run.
+        package var hasWatchdog: Bool
         package var compute: Compute
         package var provider: Provider
         /// In what form the base is trained against.

@@ -14,6 +14,8 @@ package enum RunCode: String, DiagnosticCode, CaseIterable {
     case checkpoint = "E-RUN-CHECKPOINT"
     /// What a resumed or repeated run was made of has changed.
     case drift = "E-RUN-DRIFT"
+    /// The loss grows, or does not move.
+    case stuck = "E-RUN-STUCK"
     /// A repeated run came out otherwise.
     case replay = "E-RUN-REPLAY"
 
@@ -21,7 +23,7 @@ package enum RunCode: String, DiagnosticCode, CaseIterable {
         switch self {
         case .exists: .cannotCreate
         case .missing: .missingInput
-        case .checkpoint, .replay: .badData
+        case .checkpoint, .replay, .stuck: .badData
         case .drift: .badRecipe
         }
     }
@@ -76,7 +78,7 @@ package final class RunFolder {
     package var finishedSteps: (done: Int, planned: Int)? {
         let record = try? readJSON(joinPath(path, "run.json"))
         guard let done = record?["steps"]?.integer, let planned = record?["planned_steps"]?.integer else { return nil }
-        return (done, planned)
+        return (done, record?["ended_early"]?.bool == true ? done : planned)
     }
 
     package var adapterPath: String { joinPath(path, "adapter") }

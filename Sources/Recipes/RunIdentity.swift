@@ -44,7 +44,7 @@ struct RunIdentity {
         }
         if var train = all["train"]?.object {
             for key in [
-                "max_memory", "checkpoint_every", "checkpoint_minutes", "checkpoints_kept", "evaluate_every", "compute",
+                "max_memory", "checkpoint_every", "checkpoint_minutes", "checkpoints_kept", "evaluate_every", "compute", "watchdog",
                 "provider",
             ] { train[key] = nil }
             all["train"] = .object(train)

@@ -18,6 +18,7 @@ struct RunPosition {
     var resumedFrom: Int?
     /// What had changed when the run went on, and was allowed to.
     var drift: [String] = []
+    var watchdog = LossWatchdog()
 
     init() {}
 
@@ -30,6 +31,7 @@ struct RunPosition {
         if let best = state["best"], let step = best["step"]?.integer, let loss = best["loss"]?.number {
             self.best = (step, loss)
         }
+        watchdog = LossWatchdog(state["watchdog"])
         drift = state["drift"]?.array?.compactMap(\.string) ?? []
     }
 
@@ -38,7 +40,8 @@ struct RunPosition {
             "tokens": .integer(tokens), "last_loss": .number(lastLoss), "train_seconds": .number(trainSeconds),
             "metrics_bytes": .integer(metricsBytes),
             "best": best.map { .object(["step": .integer($0.step), "loss": .number($0.loss)]) } ?? .null,
-            "memory": memory.json, "identity": identity.json, "drift": .array(drift.map(JSONValue.string)),
+            "watchdog": watchdog.json, "memory": memory.json, "identity": identity.json,
+            "drift": .array(drift.map(JSONValue.string)),
         ])
     }
 

@@ -33,7 +33,8 @@ struct RunRecord {
             "adapter": .object([
                 "sha256": .string(summary.adapterDigest), "trainable_parameters": .integer(parameters),
             ]),
-            "steps": .integer(summary.steps), "planned_steps": .integer(totalSteps),
+            "steps": .integer(summary.steps), "adapter_step": .integer(summary.publishedStep),
+            "ended_early": .bool(summary.endedEarly), "planned_steps": .integer(totalSteps),
             "seed": .integer(Int(clamping: recipe.train.seed)), "threads": .integer(workspace.threads.count),
             "instruction_set": .string(workspace.instructionSet.rawValue),
             "compute": .string(workspace.precision.rawValue),

@@ -43,6 +43,10 @@ struct TrainingLoop: ~Copyable {
     /// Whether a checkpoint is being written.
     private var isSaving = false
     private var failedSaves = 0
+    /// What is wrong with the loss after the last step.
+    private var alarm: LossWatchdog.Reason?
+    /// Whether the held-out loss had not fallen for as long as the recipe allows.
+    private(set) var endedEarly = false
 
     var step: Int { trainer.stepCount }
 
@@ -77,7 +81,7 @@ struct TrainingLoop: ~Copyable {
             for rows in training.preparation.steps(epoch: epoch) {
                 index += 1
                 guard index > step else { continue }
-                guard step < total else { break }
+                guard step < total, !endedEarly else { break }
                 try take(rows, report: report)
                 if let every = train.evaluateEvery, step.isMultiple(of: every), !heldOut.isEmpty {
                     try evaluate(report: report)
@@ -88,11 +92,17 @@ struct TrainingLoop: ~Copyable {
                     return false
                 }
                 try noteSaved(waiting: false, report: report)
+                try watch(report: report)
+                if endedEarly { break }
                 // The end itself needs no checkpoint, unless more steps were planned.
                 if isDue(train), !isLast { try save(report: report) }
             }
         }
-        if total < planned { try saveAndWait(report: report) } else { try noteSaved(waiting: true, report: report) }
+        if total < planned, !endedEarly {
+            try saveAndWait(report: report)
+        } else {
+            try noteSaved(waiting: true, report: report)
+        }
         try metrics.append([
             "done": .bool(true), "steps": .integer(step), "train_seconds": .number(position.trainSeconds),
             "peak_bytes": .integer(ProcessMemory.peakResidentBytes),
@@ -116,6 +126,7 @@ struct TrainingLoop: ~Copyable {
         let elapsed = (now - start).inSeconds
         position.tokens += result.rowTokens
         position.lastLoss = result.loss
+        alarm = position.watchdog.look(at: result.loss, step: step, after: preparation.recipe.train.warmupSteps)
         position.trainSeconds = secondsBefore + elapsed
         let progress = TrainingRun.StepProgress(
             step: step, totalSteps: total, seconds: (now - begin).inSeconds, elapsed: elapsed,
@@ -134,9 +145,39 @@ struct TrainingLoop: ~Copyable {
             }
         try metrics.append(["step": .integer(step), "evaluation_loss": .number(loss)])
         report(.evaluated(step: step, loss: loss))
-        guard loss < position.best?.loss ?? .infinity else { return }
+        guard loss < position.best?.loss ?? .infinity else {
+            let train = training.preparation.recipe.train
+            if let patience = train.patience, let every = train.evaluateEvery, let best = position.best,
+                step - best.step >= patience * every
+            {
+                endedEarly = true
+                report(.endedEarly(step: step, best: best.step))
+            }
+            return
+        }
         position.best = (step, loss)
         if step < total { try save(report: report) }
+    }
+
+    /// Puts the adapter back to the step with the lowest held-out loss, where the recipe wants that.
+    ///
+    /// - Returns: the step whose state the adapter has.
+    mutating func restoreBest() throws(Diagnostic) -> Int {
+        guard training.preparation.recipe.train.keep == .best, let best = position.best, best.step < step else {
+            return step
+        }
+        let checkpoint = try training.store.checkpoint(step: best.step)
+        try trainer.restore(step: best.step, from: checkpoint.tensors())
+        return best.step
+    }
+
+    /// Ends a run whose loss grows or does not move; its state is saved first.
+    private mutating func watch(report: (TrainingRun.Event) -> Void) throws(Diagnostic) {
+        guard let reason = alarm, training.preparation.recipe.train.hasWatchdog else { return }
+        try saveAndWait(report: report)
+        throw Diagnostic(
+            RunCode.stuck, file: training.store.run, at: "step \(step)", found: reason.found, expected: reason.expected,
+            fix: reason.fix + "; --resume with --set train.watchdog=false goes on from here")
     }
 
     private func isDue(_ train: Recipe.Train) -> Bool {

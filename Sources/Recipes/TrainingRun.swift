@@ -30,6 +30,8 @@ package struct TrainingRun {
         case resumed(step: Int?)
         case step(TrainingStep, progress: StepProgress)
         case evaluated(step: Int, loss: Double)
+        /// The held-out loss has not fallen for so many evaluations.
+        case endedEarly(step: Int, best: Int)
         case saved(step: Int, seconds: Double)
         /// Saving failed; it is tried once more after the next step.
         case notSaved(Diagnostic)
@@ -70,6 +72,10 @@ package struct TrainingRun {
         package let resumedFrom: Int?
         /// What had changed when the run went on, and was allowed to.
         let drift: [String]
+        /// The step whose state the adapter has.
+        package let publishedStep: Int
+        /// Whether the held-out loss had not fallen for so long that training ended.
+        package let endedEarly: Bool
     }
 
     /// - Throws: what digests need to read.
@@ -108,8 +114,12 @@ package struct TrainingRun {
         let cut = checkpoint.flatMap { MemoryPlan.Cut($0.state["memory"]) } ?? cut
         let memory = try MemoryPlan(preparation, adapter: adapter, cut: cut, in: workspace)
         let planned = preparation.totalSteps
+        var optimizer = AdamW(recipe.train)
+        optimizer.setGroups(
+            for: adapter, loraPlusRatio: recipe.train.loraPlusRatio,
+            savedFactor: (recipe.train.headLearningRate ?? recipe.train.learningRate) / recipe.train.learningRate)
         var trainer = Trainer(
-            preparation.base.decoder, adapter: adapter, optimizer: AdamW(recipe.train),
+            preparation.base.decoder, adapter: adapter, optimizer: optimizer,
             schedule: LearningRateSchedule(recipe.train, totalSteps: planned), seed: recipe.train.seed,
             economy: memory.economy, in: workspace)
         if let checkpoint { try trainer.restore(step: checkpoint.step, from: checkpoint.tensors()) }
@@ -123,12 +133,15 @@ package struct TrainingRun {
             metrics: try folder.metricsFile(keeping: position.metricsBytes))
         report(.started(totalSteps: loop.total, parameters: adapter.parameterCount, memory: memory))
         guard try loop.run(shouldStop: shouldStop, report: report) else { return .stopped(step: loop.step) }
+        let steps = loop.step
+        let published = try loop.restoreBest()
         let digest = try folder.publishAdapter(adapter, preparation: preparation, digests: digests)
         let summary = Summary(
-            steps: loop.step, lastLoss: loop.position.lastLoss, trainSeconds: loop.position.trainSeconds,
+            steps: steps, lastLoss: loop.position.lastLoss, trainSeconds: loop.position.trainSeconds,
             tokensPerSecond: Double(loop.position.tokens) / max(loop.position.trainSeconds, 1e-9),
             peakBytes: ProcessMemory.peakResidentBytes, memory: memory, folder: folder.path, adapterDigest: digest,
-            resumedFrom: position.resumedFrom, drift: position.drift)
+            resumedFrom: position.resumedFrom, drift: position.drift, publishedStep: published,
+            endedEarly: loop.endedEarly)
         try folder.writeRecord(
             RunRecord(
                 preparation: preparation, digests: digests, workspace: workspace, parameters: adapter.parameterCount,
@@ -213,14 +226,9 @@ extension AdamW {
 
 extension LearningRateSchedule {
     init(_ train: Recipe.Train, totalSteps: Int) {
-        let shape: Shape
-        switch train.schedule {
-        case .cosine: shape = .cosine
-        case .linear: shape = .linear
-        case .constant: shape = .constant
-        }
         self.init(
-            peak: train.learningRate, shape: shape, warmupSteps: train.warmupSteps, totalSteps: totalSteps)
+            peak: train.learningRate, shape: train.schedule, warmupSteps: train.warmupSteps, totalSteps: totalSteps,
+            minimum: min(train.minimumRate, train.learningRate), decaySteps: train.decaySteps)
     }
 }
 

@@ -112,6 +112,9 @@ struct ProgressLine {
         case .notSaved(let error):
             finish()
             Console.note("warning: the state was not saved; \(error)")
+        case .endedEarly(let step, let best):
+            finish()
+            Console.note("step \(step)  the held-out loss was lowest after step \(best): training ends here.")
         case .reference(let done, let all):
             if Console.isInteractive {
                 Console.note(

@@ -11,13 +11,13 @@ private let input: FuzzInput = {
     guard let input = FuzzInput.all.first(where: { $0.name == name }) else {
         let names = FuzzInput.all.map(\.name).joined(separator: ", ")
         FileHandle.standardError.write(Data("ESPALIER_FUZZ_INPUT is none of \(names)\n".utf8))
-        exit(64)
+        _exit(64)
     }
     return input
 }()
 
 nonisolated(unsafe) private let folder: TemporaryFolder = {
-    guard let folder = try? TemporaryFolder(), (try? input.prepare(folder)) != nil else { exit(73) }
+    guard let folder = try? TemporaryFolder(), (try? input.prepare(folder)) != nil else { _exit(73) }
     return folder
 }()
 

@@ -14,20 +14,27 @@ import Testing
         var compared = 0
         for entry in try #require(document["schedules"]?.array) {
             let name = try #require(entry["type"]?.string).replacing("_with_warmup", with: "")
-            guard let shape = LearningRateSchedule.Shape(rawValue: name), entry["options"]?.object?.count == 0 else {
-                continue
-            }
+                .replacing("_with_min_lr", with: "").replacing("_", with: "-")
+            let options = entry["options"]
+            let known = ["min_lr", "min_lr_rate", "min_lr_ratio", "num_decay_steps", "decay_type"]
+            guard let shape = LearningRateSchedule.Shape(rawValue: name),
+                options?.object?.keys.allSatisfy(known.contains) == true
+            else { continue }
+            let peak = try #require(entry["base_lr"]?.number)
+            let share = options?["min_lr_rate"]?.number ?? options?["min_lr_ratio"]?.number ?? 0
             let schedule = LearningRateSchedule(
-                peak: try #require(entry["base_lr"]?.number), shape: shape,
-                warmupSteps: try #require(entry["warmup_steps"]?.integer),
-                totalSteps: try #require(entry["total_steps"]?.integer))
+                peak: peak, shape: shape, warmupSteps: try #require(entry["warmup_steps"]?.integer),
+                totalSteps: try #require(entry["total_steps"]?.integer),
+                minimum: options?["min_lr"]?.number ?? share * peak,
+                decaySteps: options?["num_decay_steps"]?.integer,
+                decay: options?["decay_type"]?.string.flatMap { LearningRateSchedule.Decay(rawValue: $0) } ?? .cosine)
             for (step, expected) in try #require(entry["lr"]?.array).compactMap(\.number).enumerated() {
                 // Relative to the peak where the rate itself is 0.
                 #expect(abs(schedule.rate(at: step) - expected) <= 1e-9 * max(expected, 1e-3), "\(name) step \(step)")
             }
             compared += 1
         }
-        #expect(compared >= 4)
+        #expect(compared == 10)
     }
 
     @Test func adamW() throws {

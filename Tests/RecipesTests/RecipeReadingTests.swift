@@ -1,5 +1,6 @@
 import Datasets
 import Diagnostics
+import NN
 import StrictJSON
 import Testing
 
