@@ -44,7 +44,8 @@ struct RunIdentity {
         }
         if var train = all["train"]?.object {
             for key in [
-                "max_memory", "checkpoint_every", "checkpoint_minutes", "checkpoints_kept", "evaluate_every", "compute", "watchdog",
+                "max_memory", "checkpoint_every", "checkpoint_minutes", "checkpoints_kept", "evaluate_every", "compute",
+                "watchdog",
                 "provider",
             ] { train[key] = nil }
             all["train"] = .object(train)

@@ -19,7 +19,8 @@ struct Espalier: ParsableCommand {
         subcommands: [
             DoctorCommand.self, InspectCommand.self, PlanCommand.self, PreviewCommand.self, TrainCommand.self,
             ReplayCommand.self,
-            EvaluateCommand.self, GenerateCommand.self, MergeCommand.self, TokenizeCommand.self, RenderCommand.self,
+            EvaluateCommand.self, GenerateCommand.self, ChatCommand.self, MergeCommand.self, TokenizeCommand.self,
+            RenderCommand.self,
             ParityCommand.self,
             BenchCommand.self,
         ])

@@ -2,6 +2,7 @@ import ArgumentParser
 import Diagnostics
 import Evaluation
 import Formats
+import Models
 import Recipes
 
 struct EvaluateCommand: ParsableCommand {
@@ -19,8 +20,7 @@ struct EvaluateCommand: ParsableCommand {
     @OptionGroup var threads: ThreadOptions
     @OptionGroup var output: JSONOption
 
-    @Option(help: "An adapter folder.")
-    var adapter: String?
+    @OptionGroup var adapter: AdapterOptions
 
     @Option(help: "A file of records, instead of the recipe's evaluate.data.")
     var data: String?
@@ -35,8 +35,8 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws {
         let loaded = try recipe.load()
         let workspace = try threads.workspace(for: loaded)
-        let path = adapter ?? joinPath(loaded.out.resolved, "adapter")
-        let saved = try PEFTAdapter(path)
+        let path = adapter.adapter ?? joinPath(loaded.out.resolved, "adapter")
+        let saved = try adapter.open(path, for: BaseFiles(loaded.base.resolved))
         let preparation = try Preparation(loaded, in: workspace)
         let evaluation = try EvaluationRun(preparation, data: data, limit: limit, in: workspace)
         if evaluation.sharedWithTraining > 0 {

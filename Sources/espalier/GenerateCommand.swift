@@ -22,8 +22,7 @@ struct GenerateCommand: ParsableCommand {
     @Option(help: "The base: a model folder or a GGUF file.")
     var base: String
 
-    @Option(help: "An adapter folder.")
-    var adapter: String?
+    @OptionGroup var adapter: AdapterOptions
 
     @Option(help: "What the user says; a base with a chat template gets it as one user message.")
     var prompt: String?
@@ -58,9 +57,10 @@ struct GenerateCommand: ParsableCommand {
 
     func run() throws {
         let workspace = threads.workspace()
-        let model = try BaseModel(base, in: workspace)
-        if let adapter {
-            _ = try model.decoder.attach(try PEFTAdapter(adapter), trainable: false, in: workspace)
+        let model = try BaseModel(base, encoding: adapter.encoding(), in: workspace)
+        if let path = adapter.adapter {
+            let saved = try adapter.open(path, for: model.files)
+            _ = try model.decoder.attach(saved, trainable: false, in: workspace)
         }
         let ids = try promptTokens(model)
         guard !ids.isEmpty else {

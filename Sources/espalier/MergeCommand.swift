@@ -37,8 +37,17 @@ struct MergeCommand: ParsableCommand {
             """)
     var baseEncoding: BaseEncoding?
 
+    @Flag(help: "Merge although the base is not, to the byte, the one that the adapter was trained on.")
+    var allowOtherBase = false
+
     @OptionGroup var threads: ThreadOptions
     @OptionGroup var output: JSONOption
+
+    private var binding: AdapterOptions {
+        var options = AdapterOptions()
+        options.allowOtherBase = allowOtherBase
+        return options
+    }
 
     func validate() throws {
         if adapter.isEmpty { throw ValidationError("merge takes at least one --adapter") }
@@ -52,7 +61,7 @@ struct MergeCommand: ParsableCommand {
         }
         let files = try BaseFiles(base)
         var adapters: [(adapter: PEFTAdapter, weight: Float)] = []
-        for share in adapter { adapters.append((try PEFTAdapter(share.path), share.weight)) }
+        for share in adapter { adapters.append((try binding.open(share.path, for: files), share.weight)) }
         let model = try MergedModel(
             files, adapters: adapters, encoding: try encoding(), in: threads.workspace())
         let report = try model.write(to: out, as: dtype?.elementType)

@@ -13,6 +13,23 @@ package struct AdapterOrigin: Sendable {
 
     package static let fileName = "espalier.json"
 
+    /// Checks that `base` is, to the last byte of its weights, tokenizer and template, what the adapter was trained on.
+    ///
+    /// - Throws: `otherBase` with everything that differs, and what computing digests throws.
+    package func check(_ base: BaseFiles, adapter: String) throws(Diagnostic) {
+        let digests = try BaseDigests(base)
+        var other: [String] = []
+        if digests.weights != weights { other.append("other weights") }
+        if let tokenizer, digests.tokenizer != tokenizer { other.append("another tokenizer") }
+        if digests.template != template { other.append("another chat template") }
+        guard !other.isEmpty else { return }
+        throw Diagnostic(
+            ModelsCode.otherBase, file: adapter,
+            found: "a base with " + other.joined(separator: " and ") + " than the adapter was trained on",
+            expected: "weights \(weights.prefix(12))…" + (baseName.map { " of \($0)" } ?? ""),
+            fix: "Name that base, or give --allow-other-base if you know that they are the same numbers")
+    }
+
     /// nil for a folder without the file: an adapter from elsewhere, or a model.
     ///
     /// - Throws: `origin` for a file that says something else, and what reading JSON throws.

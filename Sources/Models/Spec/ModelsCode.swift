@@ -13,6 +13,8 @@ package enum ModelsCode: String, DiagnosticCode, CaseIterable {
     case prompt = "E-PROMPT"
     /// What an adapter says of its base cannot be read.
     case origin = "E-ADAPTER-ORIGIN"
+    /// The base is not the one that the adapter was trained on.
+    case otherBase = "E-ADAPTER-BASE"
     /// The weights of the base cannot hold what the adapter says.
     case merge = "E-MERGE"
 
@@ -20,6 +22,7 @@ package enum ModelsCode: String, DiagnosticCode, CaseIterable {
         switch self {
         case .missing: .missingInput
         case .targets: .badRecipe
+        case .otherBase: .refused
         default: .badData
         }
     }
