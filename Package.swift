@@ -30,6 +30,8 @@ let package = Package(
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
         .systemLibrary(
             name: "CSentencePieceLibrary", pkgConfig: "sentencepiece", providers: [.apt(["libsentencepiece-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CLinux", publicHeadersPath: "."),
         .target(name: "CKernels", cSettings: kernelFlags, linkerSettings: [.linkedLibrary("m")]),
@@ -43,7 +45,7 @@ let package = Package(
         // Level 2
         library("NN", ["Autograd", "CKernels"]),
         library("Formats", ["StrictJSON", "CKernels", "COpenSSL", "CPCRE2", "CLinux", "Diagnostics"]),
-        library("Datasets", ["Autograd", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
+        library("Datasets", ["CZlib", "CZstd", "Autograd", "Tokenization", "Batches", "StrictJSON", "Diagnostics"]),
         // Level 3
         library(
             "Models", ["NN", "Autograd", "CKernels", "Formats", "Batches", "StrictJSON", "Diagnostics", "Tokenization"]),

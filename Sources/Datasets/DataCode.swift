@@ -9,6 +9,8 @@ package enum DataCode: String, DiagnosticCode, CaseIterable {
     /// Not a regular file, compressed, or of a format that cannot be told from its name.
     case kind = "E-DATA-KIND"
     case limit = "E-DATA-LIMIT"
+    /// A compressed file that is damaged or cut off.
+    case compressed = "E-DATA-COMPRESSED"
     case encoding = "E-DATA-ENCODING"
     /// No record at all, or none that passes the filter.
     case empty = "E-DATA-EMPTY"

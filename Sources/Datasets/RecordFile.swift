@@ -10,9 +10,9 @@ package enum RecordFormat: String, Sendable, CaseIterable {
     /// One JSON array of objects.
     case json
 
-    /// The format that the end of a file's name stands for.
+    /// The format that the end of a file's name stands for, before `.gz` or `.zst`.
     package init?(path: String) {
-        let name = path.split(separator: "/").last.map(String.init) ?? path
+        let name = Compression.bareName(path).split(separator: "/").last.map(String.init) ?? path
         guard let dot = name.lastIndex(of: "."), dot != name.startIndex else { return nil }
         switch name[name.index(after: dot)...].lowercased() {
         case "csv": self = .csv
@@ -37,12 +37,12 @@ package struct RecordFile: Sendable {
         self.format = format
     }
 
-    /// Reads a regular file.
+    /// Reads a regular file; `bytes` are the content of one that ends in `.gz` or `.zst`.
     ///
     /// - Parameters:
     ///   - name: what messages call it; its path if left out.
     ///   - format: taken from the file's name if left out.
-    /// - Throws: `DataCode.missing`, `.read`, `.kind`, `.limit` and `.changed`.
+    /// - Throws: `DataCode.missing`, `.read`, `.kind`, `.limit`, `.compressed` and `.changed`.
     package init(
         path: String, name: String? = nil, format: RecordFormat? = nil, maximumBytes: Int = 4 << 30
     ) throws(Diagnostic) {
@@ -50,9 +50,11 @@ package struct RecordFile: Sendable {
         guard let format = format ?? RecordFormat(path: path) else {
             throw Diagnostic(
                 DataCode.kind, file: shown, found: "a name that does not tell the format",
-                expected: "a name that ends in .csv, .tsv, .jsonl or .json", fix: "Rename the file or set data.format")
+                expected: "a name that ends in .csv, .tsv, .jsonl or .json, with .gz or .zst behind it or without",
+                fix: "Rename the file or set data.format")
         }
-        bytes = try readWholeFile(path, shown: shown, maximumBytes: maximumBytes)
+        let stored = try readWholeFile(path, shown: shown, maximumBytes: maximumBytes)
+        bytes = try Compression(path: path)?.content(of: stored, name: shown, maximumBytes: maximumBytes) ?? stored
         self.name = shown
         self.format = format
         try refuseForeignKinds()
@@ -60,8 +62,8 @@ package struct RecordFile: Sendable {
 
     private func refuseForeignKinds() throws(Diagnostic) {
         let kinds: [([UInt8], String, String)] = [
-            ([0x1F, 0x8B], "a gzip archive", "Decompress it first: gunzip"),
-            ([0x28, 0xB5, 0x2F, 0xFD], "a zstd archive", "Decompress it first: unzstd"),
+            ([0x1F, 0x8B], "a gzip archive", "Give it a name that ends in .gz"),
+            ([0x28, 0xB5, 0x2F, 0xFD], "a zstd archive", "Give it a name that ends in .zst"),
             ([0x42, 0x5A, 0x68], "a bzip2 archive", "Decompress it first: bunzip2"),
             ([0xFD, 0x37, 0x7A, 0x58, 0x5A], "an xz archive", "Decompress it first: unxz"),
             ([0x50, 0x4B, 0x03, 0x04], "a zip archive or spreadsheet", "Save it as CSV"),

@@ -36,7 +36,9 @@ import Testing
     }
 
     @Test func reachesTheKnownScoreOnMTSDialog() throws {
-        let training = try ["train", "valid"].flatMap { try rows("mts_dialog/\($0).csv", "dialogue", "section_header") }
+        let training = try ["train.csv.gz", "valid.csv"].flatMap {
+            try rows("mts_dialog/\($0)", "dialogue", "section_header")
+        }
         let model = NaiveBayes(training)
         #expect(abs(accuracy(model, try rows("mts_dialog/test1.csv", "dialogue", "section_header")) - 0.6667) < 0.0005)
         #expect(abs(accuracy(model, try rows("mts_dialog/test2.csv", "dialogue", "section_header")) - 0.5849) < 0.0005)
