@@ -43,12 +43,16 @@ package struct Conversation: Sendable, Equatable {
         return Conversation(messages: messages.dropLast(), tools: tools, line: line)
     }
 
-    /// A 64-bit digest of what is asked, to find the same question in training and evaluation data.
+    /// A 64-bit digest of what is asked, or of a plain text, to find it in training and evaluation data: case, spaces and
+    /// punctuation are of no account.
     package var promptFingerprint: UInt64 {
         var digest = Fingerprint()
-        for message in prompt.messages where message.role != "system" && message.role != "developer" {
+        let asked = prompt.messages.filter { $0.role != "system" && $0.role != "developer" }
+        for message in asked.isEmpty ? messages : asked {
             digest.add(message.role.utf8)
-            digest.add(message.content.utf8)
+            let words = message.content.lowercased().split { !$0.isLetter && !$0.isNumber }
+            if words.isEmpty { digest.add(message.content.utf8) }
+            for word in words { digest.add(word.utf8) }
         }
         return digest.value
     }

@@ -22,6 +22,8 @@ package enum DataCode: String, DiagnosticCode, CaseIterable {
     case row = "E-DATA-ROW"
     /// A field that a slot or filter names and a record does not have.
     case field = "E-DATA-FIELD"
+    /// Records to be evaluated on that are trained on.
+    case leak = "E-DATA-LEAK"
     /// A value that cannot be used where it stands: null, or of the wrong type.
     case value = "E-DATA-VALUE"
     /// A conversation with unknown roles, or roles out of order.

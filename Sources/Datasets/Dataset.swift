@@ -29,6 +29,10 @@ package struct ConversationSet: Sendable {
                     source.dropped[.filtered, default: 0] += 1
                     return
                 }
+                guard try filter.split?.admits(record) ?? true else {
+                    source.dropped[.otherPart, default: 0] += 1
+                    return
+                }
                 defer { ordinal += 1 }
                 if drawn?.contains(ordinal) == false {
                     source.dropped[.notSampled, default: 0] += 1
@@ -51,7 +55,9 @@ package struct ConversationSet: Sendable {
         var state = FilterState(filter)
         var total = 0
         for file in files {
-            try file.forEachRecord { (record) throws(Diagnostic) in if try state.admits(record) { total += 1 } }
+            try file.forEachRecord { (record) throws(Diagnostic) in
+                if try state.admits(record), try filter.split?.admits(record) ?? true { total += 1 }
+            }
         }
         return sampledOrdinals(sample, of: total, seed: filter.seed)
     }
@@ -70,10 +76,16 @@ package struct ConversationSet: Sendable {
         }
     }
 
-    /// How many of these conversations ask what one of `training` asks.
-    package func countShared(with training: ConversationSet) -> Int {
+    /// The indices of the conversations that ask what one of `training` asks, but for case, spaces and punctuation.
+    package func shared(with training: ConversationSet) -> Set<Int> {
         let known = Set(training.conversations.map(\.conversation.promptFingerprint))
-        return conversations.count { known.contains($0.conversation.promptFingerprint) }
+        return Set(conversations.indices.filter { known.contains(conversations[$0].conversation.promptFingerprint) })
+    }
+
+    /// Leaves conversations out, and counts them.
+    package mutating func drop(_ indices: Set<Int>, for reason: Ledger.DropReason) {
+        for index in indices { ledger.sources[conversations[index].source].dropped[reason, default: 0] += 1 }
+        conversations = conversations.indices.filter { !indices.contains($0) }.map { conversations[$0] }
     }
 }
 

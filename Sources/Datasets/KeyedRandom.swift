@@ -10,6 +10,7 @@ package struct KeyedRandom: RandomNumberGenerator, Sendable {
         case stepOrder = 2
         case sample = 3
         case bootstrap = 4
+        case split = 5
     }
 
     private var state: UInt64

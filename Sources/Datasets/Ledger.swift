@@ -22,6 +22,8 @@ package struct Ledger: Sendable, Equatable {
     package enum DropReason: String, Sendable, CaseIterable {
         /// The filter's conditions.
         case filtered = "filtered out"
+        case otherPart = "in the other part of the split"
+        case leaked = "also trained on"
         case notSampled = "not drawn"
         case overLimit = "over the limit"
         case tooLong = "too long"

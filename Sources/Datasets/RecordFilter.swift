@@ -14,15 +14,55 @@ package struct RecordFilter: Sendable, Equatable {
         }
     }
 
+    /// Records that are trained on, apart from those that are held out, by a digest: a value of the field, such as a
+    /// patient's number, is wholly on one side.
+    package struct Split: Sendable, Equatable {
+        package enum Part: Sendable { case training, heldOut }
+
+        /// nil: by the whole record.
+        package var field: String?
+        /// The share of values that is held out.
+        package var share: Double
+        package var part: Part
+        package var seed: UInt64
+
+        package init(field: String?, share: Double, part: Part, seed: UInt64) {
+            (self.field, self.share, self.part, self.seed) = (field, share, part, seed)
+        }
+
+        /// Whether the record is in this part.
+        ///
+        /// - Throws: `DataCode.field` or `.value` if the record has no value of the field.
+        func admits(_ record: Record) throws(Diagnostic) -> Bool {
+            var digest = Fingerprint()
+            if let field {
+                digest.add(try record.text(of: field).utf8)
+            } else {
+                for (name, value) in zip(record.names, record.values) {
+                    digest.add(name.utf8)
+                    digest.add(value.serialized().utf8)
+                }
+            }
+            var random = KeyedRandom(seed: seed, purpose: .split, index: digest.value)
+            // The upper 53 bits: a number from 0 to 1.
+            let isHeldOut = Double(random.next() >> 11) * 0x1p-53 < share
+            return isHeldOut == (part == .heldOut)
+        }
+    }
+
     package var conditions: [Condition]
+    package var split: Split?
     /// How many of the remaining records are drawn, evenly and always the same for a seed; nil for all of them.
     package var sample: Int?
     package var seed: UInt64
     /// How many of the records are taken from the start, after the draw; nil for all of them.
     package var limit: Int?
 
-    package init(conditions: [Condition] = [], sample: Int? = nil, seed: UInt64 = 0, limit: Int? = nil) {
+    package init(
+        conditions: [Condition] = [], sample: Int? = nil, seed: UInt64 = 0, limit: Int? = nil, split: Split? = nil
+    ) {
         self.conditions = conditions
+        self.split = split
         self.sample = sample
         self.seed = seed
         self.limit = limit

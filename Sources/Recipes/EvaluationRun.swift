@@ -28,7 +28,7 @@ package struct EvaluationRun {
 
     package var rowCount: Int { heldOut.conversations.count }
     /// Held-out rows whose question is also trained on.
-    package var sharedWithTraining: Int { heldOut.countShared(with: preparation.training) }
+    package var sharedWithTraining: Int { heldOut.shared(with: preparation.training).count }
 
     /// - Parameters:
     ///   - adapter: nil: the base alone.

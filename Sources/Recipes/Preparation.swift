@@ -163,7 +163,26 @@ package struct Preparation {
         } else {
             files = try Self.open(evaluate.data, evaluate.format)
         }
-        return try ConversationSet(files: files, mapping: mapping ?? recipe.data.mapping, filter: filter)
+        var set = try ConversationSet(files: files, mapping: mapping ?? recipe.data.mapping, filter: filter)
+        let leaked = set.shared(with: training)
+        switch evaluate.leaks {
+        case .allow: break
+        case .drop: set.drop(leaked, for: .leaked)
+        case .refuse:
+            guard let first = leaked.min() else { break }
+            let (source, conversation) = set.conversations[first]
+            throw Diagnostic(
+                DataCode.leak, file: set.ledger.sources[source].name, at: "line \(conversation.line)",
+                found: "\(leaked.count) of \(set.conversations.count) rows that ask what is trained on, this one first",
+                expected: "none",
+                fix: "Set evaluate.leaks to drop, which leaves them out, or to allow, or split with data.split")
+        }
+        guard !set.conversations.isEmpty else {
+            throw Diagnostic(
+                DataCode.empty, file: files.first?.name, found: "only rows that are trained on", expected: "others",
+                fix: "Hold out other records")
+        }
+        return set
     }
 
     /// Held-out pairs in parts of about `microTokens` tokens.

@@ -30,6 +30,13 @@ extension Recipe.Data {
         object["loss_on"] = rejected == nil ? strings(mapping.learnedRoles) : .null
         object["where"] = conditions(filter)
         object["sample"] = filter.sample.map(JSONValue.integer) ?? .null
+        object["split"] =
+            filter.split.map { split in
+                .object([
+                    "by": .string(split.field ?? "record"), "holdout": .number(split.share),
+                    "seed": .integer(Int(clamping: split.seed)),
+                ])
+            } ?? .null
         object["too_long"] = .string(tooLong.rawValue)
         object["labels"] = labels.isEmpty ? .null : strings(labels)
         return .object(object)
@@ -103,6 +110,7 @@ extension Recipe.Evaluate {
             "metric": .string(metric.rawValue), "where": conditions(filter),
             "sample": filter.sample.map(JSONValue.integer) ?? .null,
             "limit": filter.limit.map(JSONValue.integer) ?? .null, "max_new_tokens": .integer(maximumNewTokens),
+            "leaks": .string(leaks.rawValue),
         ])
     }
 }

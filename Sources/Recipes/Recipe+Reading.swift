@@ -27,7 +27,7 @@ extension Recipe {
     private static let topKeys = ["base", "base_name", "data", "objective", "adapter", "train", "evaluate", "out"]
     private static let dataKeys = [
         "train", "format", "prompt", "system", "completion", "messages", "loss_on", "where", "sample", "too_long",
-        "labels", "chosen", "rejected",
+        "labels", "chosen", "rejected", "split",
     ]
     private static let objectiveKeys = ["name", "beta", "loss", "label_smoothing"]
     private static let adapterKeys = ["rank", "alpha", "dropout", "targets", "layers", "rslora", "peft"]
@@ -38,7 +38,9 @@ extension Recipe {
         "evaluate_every", "compute", "provider", "base_encoding", "share_prefixes", "min_learning_rate",
         "decay_steps", "lora_plus_ratio", "head_learning_rate", "patience", "keep", "watchdog",
     ]
-    private static let evaluateKeys = ["data", "format", "metric", "where", "sample", "limit", "max_new_tokens"]
+    private static let evaluateKeys = [
+        "data", "format", "metric", "where", "sample", "limit", "max_new_tokens", "leaks",
+    ]
 
     /// Every key with its section, for suggestions.
     private static let allKeys =

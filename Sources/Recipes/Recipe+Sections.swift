@@ -28,9 +28,20 @@ extension Recipe.Data {
             learnedRoles: try Self.learnedRoles(section))
         filter = RecordFilter(
             conditions: try section.conditions("where") ?? [], sample: try section.integer("sample", in: 1...Int.max),
-            seed: seed)
+            seed: seed, split: try Self.split(section, seed: seed))
         tooLong = try section.choice("too_long", TooLongPolicy.self) ?? .refuse
         labels = try section.strings("labels") ?? []
+    }
+
+    /// `{ by: FIELD, holdout: 0.1 }`; `by: record` is by all of a record.
+    private static func split(_ section: SectionReader, seed: UInt64) throws(Diagnostic) -> RecordFilter.Split? {
+        guard let node = section.node("split") else { return nil }
+        let split = try SectionReader(node, prefix: "data.split.", known: ["by", "holdout", "seed"])
+        let field = try split.text(try split.required("by"), "by")
+        return RecordFilter.Split(
+            field: field == "record" ? nil : field,
+            share: try split.number("holdout", "more than 0, less than 1") { $0 > 0 && $0 < 1 } ?? 0.1, part: .training,
+            seed: try split.integer("seed", in: 0...Int.max).map { UInt64($0) } ?? seed)
     }
 
     private static func form(
@@ -228,8 +239,19 @@ extension Recipe.Evaluate {
     init(
         _ section: SectionReader, folder: String, training: Recipe.Data, seed: UInt64
     ) throws(Diagnostic) {
-        data = try section.paths("data", folder: folder)
-        format = try section.choice("format", RecordFormat.self)
+        var split = training.filter.split
+        if section.node("data") == nil, split != nil {
+            // What the split holds out of the training files.
+            (data, format) = (training.train, try section.choice("format", RecordFormat.self) ?? training.format)
+            split?.part = .heldOut
+        } else {
+            data = try section.paths("data", folder: folder)
+            format = try section.choice("format", RecordFormat.self)
+            // A file of its own is evaluated on as a whole; the training file itself never is.
+            let isTrained = data.contains { path in training.train.contains { $0.components == path.components } }
+            if isTrained { split?.part = .heldOut } else { split = nil }
+        }
+        leaks = try section.choice("leaks", Leaks.self) ?? .refuse
         metric =
             try section.choice("metric", Metric.self) ?? (training.rejected == nil ? .exactMatch : .preferenceAccuracy)
         if metric == .preferenceAccuracy, training.rejected == nil {
@@ -238,7 +260,7 @@ extension Recipe.Evaluate {
         filter = RecordFilter(
             conditions: try section.conditions("where") ?? training.filter.conditions,
             sample: try section.integer("sample", in: 1...Int.max), seed: seed,
-            limit: try section.integer("limit", in: 1...Int.max))
+            limit: try section.integer("limit", in: 1...Int.max), split: split)
         maximumNewTokens = try section.integer("max_new_tokens", in: 1...(1 << 20)) ?? 32
     }
 }

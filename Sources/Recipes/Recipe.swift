@@ -132,6 +132,10 @@ package struct Recipe: Sendable, Equatable {
     }
 
     package struct Evaluate: Sendable, Equatable {
+        package enum Leaks: String, Sendable, CaseIterable {
+            case refuse, drop, allow
+        }
+
         package enum Metric: String, Sendable, CaseIterable {
             /// The share of answers that are the reference to the letter.
             case exactMatch = "exact-match"
@@ -146,6 +150,8 @@ package struct Recipe: Sendable, Equatable {
         package var metric: Metric
         /// Conditions are those of the training data unless it has its own.
         package var filter: RecordFilter
+        /// What becomes of rows that are trained on too.
+        package var leaks: Leaks
         /// The longest answer that is generated, in tokens.
         package var maximumNewTokens: Int
     }

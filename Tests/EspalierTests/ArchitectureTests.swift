@@ -9,7 +9,8 @@ import Testing
     /// Lowest first; a target may import only those of lower levels.
     static let levels = [
         [
-            "CKernels", "CZlib", "CZstd", "COpenBLAS", "CPCRE2", "CSentencePiece", "CSentencePieceLibrary", "COpenSSL", "CLinux",
+            "CKernels", "CZlib", "CZstd", "COpenBLAS", "CPCRE2", "CSentencePiece", "CSentencePieceLibrary", "COpenSSL",
+            "CLinux",
             "Diagnostics",
         ],
         ["StrictJSON", "Batches"], ["Autograd", "Tokenization"], ["NN", "Formats", "Datasets"],

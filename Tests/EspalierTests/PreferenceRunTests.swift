@@ -28,7 +28,7 @@ import Testing
             adapter: { rank: 4, alpha: 8, dropout: 0.1 }
             train:
               { epochs: 10, learning_rate: 1e-2, warmup_steps: 0, batch_tokens: 300, seed: 4, evaluate_every: 10, checkpoint_every: 4 }
-            evaluate: { data: pairs.csv }
+            evaluate: { data: pairs.csv, leaks: allow }
             out: run
             """, to: "recipe.yaml")
     }
