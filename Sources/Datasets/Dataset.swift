@@ -184,6 +184,47 @@ package struct Dataset: Sendable {
         examplesPerRow = 2
     }
 
+    /// Encodes completions that are each desirable or not: of each record the completion, and the prompt with the
+    /// completion of the next record, by which KTO measures how far a model has gone.
+    ///
+    /// - Parameter set: records of which none is too long.
+    /// - Throws: as for records; `DataCode.empty` for a single record.
+    package init(
+        unpaired set: ConversationSet, encoder: ExampleEncoder, threads: ThreadPool? = nil
+    ) throws(Diagnostic) {
+        let conversations = set.conversations.map(\.conversation)
+        guard conversations.count > 1 else {
+            throw Diagnostic(
+                DataCode.empty, file: set.ledger.sources.first?.name, found: "one record", expected: "at least two",
+                fix: "Add records of which the model can learn a difference")
+        }
+        let mismatched = conversations.indices.map { index in
+            let other = conversations[(index + 1) % conversations.count]
+            return Conversation(
+                messages: conversations[index].prompt.messages + other.messages.suffix(1),
+                tools: conversations[index].tools, line: conversations[index].line)
+        }
+        let whole = try Dataset(set, encoder: encoder, threads: threads)
+        guard whole.rowCount == conversations.count else {
+            throw Diagnostic(
+                DataCode.tooLong, file: set.ledger.sources.first?.name,
+                found: "\(conversations.count - whole.rowCount) records that are too long or have nothing to learn",
+                expected: "none", fix: "Raise train.max_length, or leave these records out of the file")
+        }
+        var examples: [Example] = []
+        let others = encoder.encodeAll(mismatched, threads: threads)
+        for (index, example) in whole.examples.enumerated() {
+            do throws(Diagnostic) {
+                // What does not fit beside this prompt stands in for itself.
+                examples += [example, try others[index].get()?.example ?? example]
+            } catch {
+                guard error.code as? DataCode == .tooLong else { throw error }
+                examples += [example, example]
+            }
+        }
+        (self.examples, ledger, examplesPerRow) = (examples, whole.ledger, 2)
+    }
+
     /// The tokens of every row, as packing wants them.
     package var lengths: [Int] {
         (0..<rowCount).map { row in examples(ofRow: row).reduce(0) { $0 + $1.tokens.count } }

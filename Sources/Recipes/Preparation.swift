@@ -16,6 +16,8 @@ package struct Preparation {
     package let dataset: Dataset
     /// Of every example of a pair, where its completion begins; empty for other objectives.
     private let completionStarts: [Int]
+    /// With KTO, of every row.
+    private let isDesirable: [Bool]
     /// The SHA-256 of every training file, by the name that the recipe gives it.
     package let dataDigests: [(name: String, digest: String)]
 
@@ -32,6 +34,7 @@ package struct Preparation {
             files: files, mapping: recipe.data.mapping,
             filter: recipe.data.filter, requiringEveryValue: true)
         var dataset = try Self.dataset(training, recipe, files, encoder, workspace)
+        isDesirable = try Self.desirability(recipe, files, rows: dataset.rowCount)
         completionStarts = dataset.examplesPerRow == 2 ? Self.prepareForPairs(&dataset, recipe) : []
         dataset.ledger.savedTokens = Self.savedTokens(dataset, recipe: recipe, spec: base.decoder.spec)
         self.dataset = dataset
@@ -42,11 +45,43 @@ package struct Preparation {
         _ training: ConversationSet, _ recipe: Recipe, _ files: [RecordFile], _ encoder: ExampleEncoder,
         _ workspace: Workspace
     ) throws(Diagnostic) -> Dataset {
+        if recipe.data.desirable != nil {
+            return try Dataset(unpaired: training, encoder: encoder, threads: workspace.threads)
+        }
         guard let mapping = recipe.data.rejectedMapping else {
             return try Dataset(training, encoder: encoder, threads: workspace.threads)
         }
         let rejected = try ConversationSet(files: files, mapping: mapping, filter: recipe.data.filter)
         return try Dataset(chosen: training, rejected: rejected, encoder: encoder, threads: workspace.threads)
+    }
+
+    /// Whether each record's completion is desirable; empty for other objectives.
+    private static func desirability(
+        _ recipe: Recipe, _ files: [RecordFile], rows: Int
+    ) throws(Diagnostic) -> [Bool] {
+        guard let template = recipe.data.desirable, case .texts(let system, let prompt, _) = recipe.data.mapping.form
+        else { return [] }
+        let mapping = RecordMapping(form: .texts(system: system, prompt: prompt, completion: template))
+        let set = try ConversationSet(files: files, mapping: mapping, filter: recipe.data.filter)
+        var result: [Bool] = []
+        for (source, conversation) in set.conversations {
+            switch conversation.reference?.lowercased() {
+            case "true", "1", "yes": result.append(true)
+            case "false", "0", "no": result.append(false)
+            default:
+                throw Diagnostic(
+                    DataCode.value, file: set.ledger.sources[source].name, at: "line \(conversation.line)",
+                    found: "a value of data.desirable that is neither true nor false", expected: "true or false",
+                    fix: "Write true, 1 or yes, or false, 0 or no")
+            }
+        }
+        guard result.count == rows, Set(result).count == 2 else {
+            throw Diagnostic(
+                DataCode.label, file: set.ledger.sources.first?.name,
+                found: "completions that are all \(result.first == true ? "desirable" : "undesirable")",
+                expected: "both kinds", fix: "Add records of the other kind, or train with objective: supervised")
+        }
+        return result
     }
 
     /// - Returns: where the completions begin. With ORPO what stands before them in the preferred text is learned too.
@@ -92,7 +127,8 @@ package struct Preparation {
             let examples = rows.flatMap { [2 * $0, 2 * $0 + 1] }
             return PreferenceBatch(
                 batch, reference: reference.isEmpty ? [] : examples.map { reference[$0] },
-                completionStarts: examples.map { completionStarts[$0] })
+                completionStarts: examples.map { completionStarts[$0] },
+                isDesirable: isDesirable.isEmpty ? [] : rows.map { isDesirable[$0] })
         }
     }
 

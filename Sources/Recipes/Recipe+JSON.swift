@@ -24,10 +24,11 @@ extension Recipe.Data {
             object["system"] = system.map { .string($0.source) } ?? .null
             object["prompt"] = prompt.map { .string($0.source) } ?? .null
             object[rejected == nil ? "completion" : "chosen"] = .string(completion.source)
+            object["desirable"] = desirable.map { .string($0.source) } ?? .null
             object["rejected"] = rejected.map { .string($0.source) } ?? .null
         case .messages(let field): object["messages"] = .string(field)
         }
-        object["loss_on"] = rejected == nil ? strings(mapping.learnedRoles) : .null
+        object["loss_on"] = rejected == nil && desirable == nil ? strings(mapping.learnedRoles) : .null
         object["where"] = conditions(filter)
         object["sample"] = filter.sample.map(JSONValue.integer) ?? .null
         object["split"] =
@@ -48,6 +49,11 @@ extension Recipe.Objective {
         switch self {
         case .supervised: .object(["name": .string("supervised")])
         case .preference(.orpo(let beta)): .object(["name": .string("orpo"), "beta": .number(beta)])
+        case .preference(.kto(let beta, let desirable, let undesirable)):
+            .object([
+                "name": .string("kto"), "beta": .number(beta), "desirable_weight": .number(desirable),
+                "undesirable_weight": .number(undesirable),
+            ])
         case .preference(.dpo(let form, let beta, let smoothing)):
             .object([
                 "name": .string("dpo"), "beta": .number(beta), "loss": .string(form.rawValue),

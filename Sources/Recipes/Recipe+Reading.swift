@@ -27,9 +27,11 @@ extension Recipe {
     private static let topKeys = ["base", "base_name", "data", "objective", "adapter", "train", "evaluate", "out"]
     private static let dataKeys = [
         "train", "format", "prompt", "system", "completion", "messages", "loss_on", "where", "sample", "too_long",
-        "labels", "chosen", "rejected", "split",
+        "labels", "chosen", "rejected", "desirable", "split",
     ]
-    private static let objectiveKeys = ["name", "beta", "loss", "label_smoothing"]
+    private static let objectiveKeys = [
+        "name", "beta", "loss", "label_smoothing", "desirable_weight", "undesirable_weight",
+    ]
     private static let adapterKeys = ["rank", "alpha", "dropout", "targets", "layers", "rslora", "peft"]
     private static let trainKeys = [
         "epochs", "max_steps", "learning_rate", "schedule", "warmup_steps", "batch_tokens", "micro_tokens",
@@ -104,6 +106,10 @@ extension Recipe {
                 RecipeCode.conflict, at: try train.required("evaluate_every").place + train.naming("evaluate_every"),
                 found: "an interval without a section \"evaluate\"", expected: "evaluate.data",
                 fix: "Add the section or remove the key")
+        }
+        if self.train.evaluateEvery != nil, self.data.desirable != nil {
+            throw train.conflict(
+                "evaluate_every", "a held-out loss with the objective kto", "no interval; evaluate afterwards")
         }
         try checkOut(top, ownPath)
     }

@@ -11,13 +11,22 @@ extension Recipe.Data {
     ) throws(Diagnostic) {
         train = try section.paths("train", folder: folder)
         format = try section.choice("format", RecordFormat.self)
-        rejected = nil
-        if case .preference = objective {
+        (rejected, desirable) = (nil, nil)
+        if case .preference(let loss) = objective, !loss.isOfPairs {
+            for key in ["messages", "chosen", "rejected", "loss_on"] where section.node(key) != nil {
+                throw section.conflict(key, "data.\(key) with the objective kto", "data.completion and data.desirable")
+            }
+            _ = try section.required("prompt")
+            desirable = try section.template(try section.required("desirable"), "desirable")
+        } else if section.node("desirable") != nil {
+            throw section.conflict("desirable", "data.desirable without the objective kto", "objective: kto")
+        } else if case .preference = objective {
             for key in ["messages", "completion", "loss_on"] where section.node(key) != nil {
                 throw section.conflict(key, "data.\(key) with an objective for pairs", "data.chosen and data.rejected")
             }
             rejected = try section.template(try section.required("rejected"), "rejected")
-        } else {
+        }
+        if case .supervised = objective {
             for key in ["chosen", "rejected"] where section.node(key) != nil {
                 throw section.conflict(
                     key, "data.\(key) without an objective for pairs", "objective: dpo or orpo, or data.completion")
@@ -82,13 +91,16 @@ extension Recipe.Data {
 }
 
 extension Recipe.Objective {
-    private enum Name: String, CaseIterable { case supervised, dpo, orpo }
+    private enum Name: String, CaseIterable { case supervised, dpo, orpo, kto }
 
     init(_ section: SectionReader) throws(Diagnostic) {
         _ = try section.required("name")
         let name = try section.choice("name", Name.self) ?? .supervised
-        let allowed: [Name: [String]] = [.dpo: ["beta", "loss", "label_smoothing"], .orpo: ["beta"]]
-        for key in ["beta", "loss", "label_smoothing"]
+        let allowed: [Name: [String]] = [
+            .dpo: ["beta", "loss", "label_smoothing"], .orpo: ["beta"],
+            .kto: ["beta", "desirable_weight", "undesirable_weight"],
+        ]
+        for key in ["beta", "loss", "label_smoothing", "desirable_weight", "undesirable_weight"]
         where section.node(key) != nil && allowed[name]?.contains(key) != true {
             throw section.conflict(key, "objective.\(key) with \(name.rawValue)", "an objective that has it")
         }
@@ -96,6 +108,12 @@ extension Recipe.Objective {
         switch name {
         case .supervised: self = .supervised
         case .orpo: self = .preference(.orpo(beta: beta))
+        case .kto:
+            self = .preference(
+                .kto(
+                    beta: beta,
+                    desirableWeight: try section.number("desirable_weight", "more than 0") { $0 > 0 } ?? 1,
+                    undesirableWeight: try section.number("undesirable_weight", "more than 0") { $0 > 0 } ?? 1))
         case .dpo:
             let smoothing =
                 try section.number("label_smoothing", "0 or more, less than 0.5") { $0 >= 0 && $0 < 0.5 } ?? 0

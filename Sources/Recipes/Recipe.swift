@@ -39,6 +39,8 @@ package struct Recipe: Sendable, Equatable {
         package var mapping: RecordMapping
         /// With pairs, the completion that the other one is preferred to.
         package var rejected: TextTemplate?
+        /// With KTO, a text that is true or false: whether the completion is desirable.
+        package var desirable: TextTemplate?
         package var filter: RecordFilter
         package var tooLong: TooLongPolicy
         /// The answers that may be given, for tasks that choose among labels.

@@ -173,7 +173,7 @@ package struct TrainingRun {
         guard preparation.recipe.train.evaluateEvery != nil, preparation.recipe.evaluate != nil else {
             return .records([])
         }
-        if case .preference(let loss) = preparation.recipe.objective {
+        if case .preference(let loss) = preparation.recipe.objective, loss.isOfPairs {
             var batches = try preparation.heldOutPairs(in: workspace)
             guard loss.needsReference else { return .pairs(batches, loss) }
             let values = try preparation.base.decoder.withoutAdapter { () throws(Diagnostic) in

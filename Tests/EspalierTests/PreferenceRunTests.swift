@@ -71,6 +71,47 @@ import Testing
         #expect(adapted >= 0.8 && adapted > base, "\(base) \(adapted)")
     }
 
+    /// Single completions, desirable or not: rewards part, and the run goes on and is repeated to the bit.
+    @Test func unpairedCompletionsAreLearnedFrom() throws {
+        let rows = Self.pairs.split(separator: "\n").dropFirst().flatMap { row -> [String] in
+            let fields = row.split(separator: ",")
+            return ["\(fields[0]),\(fields[1]),yes", "\(fields[0]),\(fields[2]),no"]
+        }
+        _ = try folder.write("text,answer,good\n" + rows.joined(separator: "\n") + "\n", to: "single.csv")
+        let recipe = try folder.write(
+            """
+            base: \(Fixture.path("gguf/tiny_llama.gguf"))
+            data: { train: single.csv, system: Name it., prompt: "{text}", completion: "{answer}", desirable: "{good}" }
+            objective: { name: kto, beta: 0.2, undesirable_weight: 1.5 }
+            adapter: { rank: 4, alpha: 8, dropout: 0.1 }
+            train: { epochs: 20, learning_rate: 1e-2, warmup_steps: 0, batch_tokens: 600, checkpoint_every: 4 }
+            out: run
+            """, to: "kto.yaml")
+        func train(_ name: String, _ extra: [String] = []) throws -> CommandLine.Outcome {
+            try CommandLine.run(["train", recipe, "--out", folder.path(name)] + extra)
+        }
+        let whole = try train("whole")
+        #expect(whole.status == 0, "\(whole.errors)")
+        let lines = try metrics("whole").filter { $0["loss"] != nil }
+        let margins = lines.compactMap { $0["reward_margin"]?.number }
+        #expect(margins.count == lines.count && margins[margins.count - 1] > 0.5 && abs(margins[0]) < 0.1, "\(margins)")
+        #expect(try #require(lines.last?["loss"]?.number) < (try #require(lines[0]["loss"]?.number)))
+        #expect(try train("part", ["--max-steps", "9", "--threads", "1"]).status == 0)
+        #expect(try train("part", ["--resume"]).status == 0)
+        let adapters = try ["whole", "part"].map { name in
+            try Data(contentsOf: URL(fileURLWithPath: folder.path("\(name)/adapter/adapter_model.safetensors")))
+        }
+        #expect(adapters[0] == adapters[1])
+        #expect(try CommandLine.run(["replay", folder.path("part")]).status == 0)
+        for (setting, code) in [
+            ("data.desirable={text}", "E-DATA-VALUE"), ("train.evaluate_every=2", "E-RECIPE-CONFLICT"),
+            ("data.desirable=yes", "E-DATA-LABEL"), ("data.rejected={text}", "E-RECIPE-CONFLICT"),
+        ] {
+            let refused = try train("none", ["--set", setting])
+            #expect(refused.exited && refused.errors.contains("error[\(code)]"), "\(setting): \(refused.errors)")
+        }
+    }
+
     @Test(arguments: [
         (["data.completion={good}"], "E-RECIPE-CONFLICT"), (["objective=supervised"], "E-RECIPE-CONFLICT"),
         (["objective=dpoo"], "E-RECIPE-RANGE"), (["evaluate.metric=exact"], "E-RECIPE-RANGE"),

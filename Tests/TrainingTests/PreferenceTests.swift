@@ -56,6 +56,42 @@ import Training
         #expect(compared == 8)
     }
 
+    @Test func unpairedCompletions() throws {
+        let file = try SafetensorsFile(Fixture.path("preference/kto.safetensors")).source
+        let (logps, mask) = (try floats(file, "policy_token_logps"), try floats(file, "completion_mask"))
+        let (reference, labels) = (try floats(file, "ref_logps"), try floats(file, "label"))
+        let isCompletion = (0..<6).flatMap { row in (1..<12).map { mask[row * 12 + $0] != 0 } }
+        var compared = 0
+        for entry in try Self.cases("kto") where entry["loss_type"]?.string == "kto" {
+            let name = try #require(entry["name"]?.string)
+            let loss = PreferenceLoss.kto(
+                beta: try #require(entry["beta"]?.number),
+                desirableWeight: try #require(entry["desirable_weight"]?.number),
+                undesirableWeight: try #require(entry["undesirable_weight"]?.number))
+            let kind = name.hasSuffix("klneg") ? "ref_kl_logps_negative_case" : "ref_kl_logps"
+            let others = zip(try floats(file, "policy_kl_logps"), try floats(file, kind))
+            let divergence = max(0, others.reduce(0) { $0 + Double($1.0) - Double($1.1) } / 6)
+            #expect(abs(divergence - (try #require(entry["kl"]?.number))) < 1e-5)
+            let gradients = try floats(file, name + ".grad_policy_token_logps")
+            var sum = 0.0
+            for row in 0..<6 {
+                let columns = row * 11..<row * 11 + 11
+                let policy = columns.reduce(0) { $0 + (isCompletion[$1] ? Double(logps[$1]) : 0) }
+                let (value, slope) = loss(
+                    .init(policy: policy, reference: Double(reference[row]), tokens: 1),
+                    isDesirable: labels[row] != 0, divergence: divergence)
+                sum += value / 6
+                for column in columns {
+                    let own = isCompletion[column] ? slope / 6 : 0
+                    #expect(abs(own - Double(gradients[column])) <= 1e-6, "\(name) \(row)")
+                }
+            }
+            #expect(abs(sum - (try #require(entry["loss"]?.number))) < 1e-5, "\(name)")
+            compared += 1
+        }
+        #expect(compared == 3)
+    }
+
     @Test func oddsRatio() throws {
         let file = try SafetensorsFile(Fixture.path("preference/orpo.safetensors")).source
         let (chosen, rejected) = (

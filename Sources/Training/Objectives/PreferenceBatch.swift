@@ -1,14 +1,20 @@
 package import Batches
 
-/// Pairs of completions in one packed batch: example 2i is preferred to example 2i + 1.
+/// Pairs of completions in one packed batch: example 2i is preferred to example 2i + 1. For KTO example 2i is a completion
+/// by itself, and 2i + 1 the prompt with another record's completion, for the divergence.
 package struct PreferenceBatch: Sendable {
     package let packed: PackedBatch
     /// log p of each example's completion under the reference, in nats; empty where the loss needs none.
     package var reference: [Double]
     /// The index of each example's first completion token; tokens before it count for the likelihood alone.
     package let completionStarts: [Int]
+    /// For KTO, of each row: whether its completion is desirable.
+    package let isDesirable: [Bool]
 
-    package init(_ packed: PackedBatch, reference: [Double], completionStarts: [Int]) {
+    package init(
+        _ packed: PackedBatch, reference: [Double], completionStarts: [Int], isDesirable: [Bool] = []
+    ) {
+        self.isDesirable = isDesirable
         precondition(packed.exampleCount % 2 == 0, "\(packed.exampleCount) examples are no pairs")
         precondition(completionStarts.count == packed.exampleCount, "a completion for each example")
         precondition(reference.isEmpty || reference.count == packed.exampleCount, "a reference for each example")
@@ -42,7 +48,7 @@ package struct PreferenceBatch: Sendable {
     /// What the pairs come to: sums over them.
     package struct Outcome: Sendable {
         package var loss = 0.0
-        /// Pairs whose chosen completion has the larger reward, and the rewards β · (log p − log p of the reference).
+        /// Pairs whose chosen completion has the larger reward (with KTO rows whose reward has the right sign), and the rewards β · (log p − log p of the reference).
         package var accurate = 0
         package var chosenReward = 0.0
         package var rejectedReward = 0.0
@@ -65,6 +71,11 @@ package struct PreferenceBatch: Sendable {
         let completions = completions(losses)
         var outcome = Outcome()
         var slopes = [Double](repeating: 0, count: completions.count)
+        if !loss.isOfPairs {
+            addUnpaired(completions, loss, to: &outcome, &slopes)
+            outcome.weights = weights(losses, slopes)
+            return outcome
+        }
         for pair in 0..<pairCount {
             let (chosen, rejected) = (completions[2 * pair], completions[2 * pair + 1])
             let value = loss(chosen: chosen, rejected: rejected)
@@ -79,16 +90,38 @@ package struct PreferenceBatch: Sendable {
             outcome.rejectedReward += rewards[1]
             if rewards[0] > rewards[1] { outcome.accurate += 1 }
         }
-        outcome.weights = losses.indices.map { prediction in
-            let example = Int(packed.predictionExamples[prediction])
-            // −log p falls where log p grows.
-            var weight = isCompletion(prediction) ? -slopes[example] : 0
-            if !loss.needsReference, example % 2 == 0 {
-                weight += likelihoodWeight
-                outcome.loss += likelihoodWeight * Double(losses[prediction])
-            }
-            return Float(weight)
+        outcome.weights = weights(losses, slopes)
+        guard !loss.needsReference else { return outcome }
+        for prediction in losses.indices where packed.predictionExamples[prediction] % 2 == 0 {
+            outcome.weights[prediction] += Float(likelihoodWeight)
+            outcome.loss += likelihoodWeight * Double(losses[prediction])
         }
         return outcome
+    }
+
+    /// −log p falls where log p grows.
+    private func weights(_ losses: [Float], _ slopes: [Double]) -> [Float] {
+        losses.indices.map { prediction in
+            isCompletion(prediction) ? Float(-slopes[Int(packed.predictionExamples[prediction])]) : 0
+        }
+    }
+
+    /// The divergence is the mean over this batch, as TRL's is over a device's; never below 0.
+    private func addUnpaired(
+        _ completions: [PreferenceLoss.Completion], _ loss: PreferenceLoss, to outcome: inout Outcome,
+        _ slopes: inout [Double]
+    ) {
+        let others = (0..<pairCount).map { completions[2 * $0 + 1] }
+        let divergence = max(
+            0, others.reduce(0) { $0 + $1.policy - $1.reference } / Double(max(1, pairCount)))
+        for row in 0..<pairCount {
+            let completion = completions[2 * row]
+            let (value, slope) = loss(completion, isDesirable: isDesirable[row], divergence: divergence)
+            outcome.loss += value
+            slopes[2 * row] = slope
+            let reward = loss.beta * (completion.policy - completion.reference)
+            if isDesirable[row] { outcome.chosenReward += reward } else { outcome.rejectedReward += reward }
+            if (reward > 0) == isDesirable[row] { outcome.accurate += 1 }
+        }
     }
 }

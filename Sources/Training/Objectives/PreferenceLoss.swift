@@ -6,6 +6,8 @@ package enum PreferenceLoss: Sendable, Equatable {
     case dpo(form: DPOForm, beta: Double, labelSmoothing: Double)
     /// Odds ratio beside the likelihood of what is preferred, without a reference (Hong et al. 2024).
     case orpo(beta: Double)
+    /// Completions that are each desirable or not, without pairs (Ethayarajh et al. 2024).
+    case kto(beta: Double, desirableWeight: Double, undesirableWeight: Double)
 
     package enum DPOForm: String, Sendable, CaseIterable {
         /// −log σ(β · margin); with label smoothing a share of the pairs is taken for swapped.
@@ -20,11 +22,14 @@ package enum PreferenceLoss: Sendable, Equatable {
         var isPerToken: Bool { self == .ipo || self == .sigmoidNorm }
     }
 
-    package var needsReference: Bool { if case .dpo = self { true } else { false } }
+    package var needsReference: Bool { if case .orpo = self { false } else { true } }
+
+    /// Whether a row is a pair of a preferred completion and another, not a completion by itself.
+    package var isOfPairs: Bool { if case .kto = self { false } else { true } }
 
     package var beta: Double {
         switch self {
-        case .dpo(_, let beta, _), .orpo(let beta): beta
+        case .dpo(_, let beta, _), .orpo(let beta), .kto(let beta, _, _): beta
         }
     }
 
@@ -61,7 +66,23 @@ package enum PreferenceLoss: Sendable, Equatable {
             let ratio = a.value - b.value
             let slope = -beta * logistic(-ratio)
             return Value(loss: -beta * logSigmoid(ratio), chosen: slope * a.slope, rejected: -slope * b.slope)
+        case .kto: preconditionFailure("KTO has no pairs")
         }
+    }
+
+    /// KTO's loss of one completion, and its derivative by the completion's log-probability.
+    ///
+    /// - Parameter divergence: how far the policy is from the reference, in nats; no gradient flows through it.
+    package func callAsFunction(
+        _ completion: Completion, isDesirable: Bool, divergence: Double
+    ) -> (loss: Double, slope: Double) {
+        guard case .kto(let beta, let desirable, let undesirable) = self else {
+            preconditionFailure("a completion without its pair")
+        }
+        let reward = completion.policy - completion.reference
+        let (weight, sign) = isDesirable ? (desirable, 1.0) : (undesirable, -1.0)
+        let value = logistic(beta * sign * (reward - divergence))
+        return (weight * (1 - value), -weight * sign * beta * value * (1 - value))
     }
 
     /// log p / (1 − p) of the mean log-probability of a token, and its derivative by the sum of them.
